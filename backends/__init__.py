@@ -1,0 +1,1 @@
+"""The two ways to answer, and the context that they read."""

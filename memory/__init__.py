@@ -1,0 +1,1 @@
+"""What is remembered: corpus, chunks, stores, the index and its search."""

@@ -1,0 +1,1 @@
+"""What computes: lexing, tokenizer, embedders, readers, weights."""

@@ -1,0 +1,69 @@
+"""What computes, as protocols: an Embedder makes vectors, a Reader quotes, a Generator writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from selfroute.types import Chunk, Generation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+TermWeight = Callable[[str], float]
+"""Maps a stemmed term (selfroute.models.lexing) to its inverse document frequency in the corpus."""
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Texts to unit vectors, the same text always to the same vector."""
+
+    @property
+    def dim(self) -> int:
+        """D, the width of the vectors."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the exact weights and settings: vectors of two fingerprints are never mixed."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, D) float32 with unit rows; a text with nothing to embed gives a row of zeros."""
+        ...
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Extractive: every answer is a quote of the chunks, or none."""
+
+    def read(self, question: str, chunks: Sequence[Chunk]) -> Generation:
+        """The answer with its spans into `chunks`; answerable=False when the chunks do not hold one."""
+        ...
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """A language model with its context read apart from the question, so that one context serves many."""
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that prompt and answer may take together."""
+        ...
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of `text` in this model's own tokenizer."""
+        ...
+
+    def prefill(self, chunks: Sequence[Chunk]) -> object:
+        """Reads the chunks once; the handle goes to generate()."""
+        ...
+
+    def generate(self, question: str, handle: object, *, max_new_tokens: int = 512) -> Generation:
+        """The whole answer."""
+        ...
+
+    def stream(self, question: str, handle: object, *, max_new_tokens: int = 512) -> Iterator[str]:
+        """The answer piece by piece."""
+        ...

@@ -1,0 +1,1 @@
+"""Weights that the package ships, each with its card and sha256."""

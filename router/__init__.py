@@ -1,0 +1,1 @@
+"""Who answers: features, policies, the router, and its doors."""

@@ -1,0 +1,24 @@
+"""A policy decides which route a question takes, and is asked again after each attempt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from selfroute.types import Attempt, Decision, Estimate, Features, Query
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Chooses a route. Deterministic: the same arguments give the same decision."""
+
+    @property
+    def name(self) -> str:
+        """The name it is registered under."""
+        ...
+
+    def decide(
+        self, query: Query, features: Features, estimates: Mapping[str, Estimate], attempts: Sequence[Attempt] = ()
+    ) -> Decision:
+        """Before any attempt: the route to try. After one: accept it, try the other route, or decline."""
+        ...

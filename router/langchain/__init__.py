@@ -1,0 +1,1 @@
+"""langchain-core adapters: embeddings, vector store, retriever, tool, runnable."""

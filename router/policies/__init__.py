@@ -1,0 +1,1 @@
+"""Policies: one way of choosing a route per file."""

@@ -1,0 +1,71 @@
+"""Names to classes, imported on use: a new part is one file and one line here, or an entry point from outside.
+
+An entry point stands in the group `selfroute.<kind>`, e.g. [project.entry-points."selfroute.policy"] mine = "pkg.mod:Mine".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from selfroute.errors import ConfigError, UnknownNameError
+
+BUILT_IN: Mapping[str, Mapping[str, str]] = {
+    "embedder": {
+        "static": "selfroute.models.static:StaticEmbedder",
+        "hashing": "selfroute.models.hashing:HashingEmbedder",
+        "sentence-transformers": "selfroute.models.sentence:SentenceEmbedder",
+    },
+    "reader": {
+        "evidence": "selfroute.models.evidence:EvidenceReader",
+    },
+    "vector_store": {
+        "faiss": "selfroute.memory.vectors:FaissVectorStore",
+    },
+    "backend": {
+        "retrieval": "selfroute.backends.retrieval:RetrievalBackend",
+        "long-context": "selfroute.backends.long_context:LongContextBackend",
+    },
+    "policy": {
+        "always-retrieval": "selfroute.router.policies.fixed:AlwaysRetrieval",
+        "always-long-context": "selfroute.router.policies.fixed:AlwaysLongContext",
+        "random": "selfroute.router.policies.random:RandomPolicy",
+        "rules": "selfroute.router.policies.rules:RulesPolicy",
+    },
+}
+
+
+@cache
+def table(kind: str) -> Mapping[str, str]:
+    """Every name of a kind and its "module:Class", built in or from entry points.
+
+    Raises UnknownNameError for a kind that does not exist, ConfigError when two entries share a name.
+    """
+    if kind not in BUILT_IN:
+        raise UnknownNameError("registry", kind, BUILT_IN)
+    entries = dict(BUILT_IN[kind])
+    for point in entry_points(group=f"selfroute.{kind}"):
+        if point.name in entries and entries[point.name] != point.value:
+            raise ConfigError(
+                f"two {kind} entries are named {point.name!r}: {entries[point.name]} and {point.value}",
+                "uninstall or rename one of them",
+            )
+        entries[point.name] = point.value
+    return entries
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """The known names of a kind, sorted."""
+    return tuple(sorted(table(kind)))
+
+
+def resolve(kind: str, name: str) -> Any:
+    """The class behind a name. Raises UnknownNameError with the nearest name when there is none."""
+    entries = table(kind)
+    if name not in entries:
+        raise UnknownNameError(kind.replace("_", " "), name, entries)
+    module, _, attribute = entries[name].partition(":")
+    return getattr(import_module(module), attribute)

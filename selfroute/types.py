@@ -1,0 +1,243 @@
+"""The nouns: frozen dataclasses that every layer shares.
+
+A Chunk is the unit of everything: it is indexed, retrieved, read and cited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+RETRIEVAL = "retrieval"
+LONG_CONTEXT = "long-context"
+ROUTES = (RETRIEVAL, LONG_CONTEXT)
+DEFAULT_BUDGET_TOKENS = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Hard limits on one question; None means no limit."""
+
+    max_seconds: float | None = None
+    max_tokens: int | None = None
+    max_dollars: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A question, the tokens of context its answer may be read from, and its limits."""
+
+    text: str
+    budget_tokens: int = DEFAULT_BUDGET_TOKENS
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A run of whole lines of one file, at most 256 WordPiece tokens.
+
+    id: hash(path, content_hash, occurrence); content_hash: hash(text), free of line numbers, so a moved function keeps it.
+    path: relative to the corpus root, POSIX; a notebook's is path#cell-N. start_line, end_line: from 1, inclusive.
+    symbol: the qualified name it belongs to ("Flask.make_response", "Chapter > Section"), or "".
+    kind: function, method, class, module, section, text, config or lines.
+    """
+
+    id: str
+    content_hash: str
+    path: str
+    start_line: int
+    end_line: int
+    text: str
+    symbol: str = ""
+    kind: str = "lines"
+    n_tokens: int = 0
+
+    @property
+    def location(self) -> str:
+        """`src/a.py:10-42`, or `src/a.py:10` for one line."""
+        last = f"-{self.end_line}" if self.end_line != self.start_line else ""
+        return f"{self.path}:{self.start_line}{last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk that a search found. via: the searches that found it. stale: its file changed since it was indexed."""
+
+    chunk: Chunk
+    score: float
+    via: tuple[str, ...] = ()
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a reader is given: chunks in the order of `text`, and the tokens they take of the budget."""
+
+    chunks: tuple[Chunk, ...]
+    text: str
+    n_tokens: int
+    budget_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an answer cost. cached_tokens are those of prompt_tokens that did not have to be read again."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    new_tokens: int = 0
+    prefill_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    peak_bytes: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """prefill_seconds + decode_seconds."""
+        return self.prefill_seconds + self.decode_seconds
+
+    def __add__(self, other: Usage) -> Usage:
+        """Sums; the peak is the larger of both."""
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.new_tokens + other.new_tokens,
+            self.prefill_seconds + other.prefill_seconds,
+            self.decode_seconds + other.decode_seconds,
+            max(self.peak_bytes, other.peak_bytes),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Characters [start, end) of the text of chunks[chunk] in the list that was read."""
+
+    chunk: int
+    start: int
+    end: int
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a reader or generator made of a context. spans point into the chunks that it was given, best first."""
+
+    text: str
+    spans: tuple[Span, ...] = ()
+    confidence: float = 0.0
+    answerable: bool = True
+    usage: Usage = field(default_factory=Usage)
+    finish: Literal["stop", "length", "declined"] = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A quote, checked against the file as it is now.
+
+    start_byte, end_byte: of the quote in the UTF-8 form of the text that the loader decodes (for a UTF-8 file, of the file).
+    stale: the file changed since it was indexed; the place is where the quote stands now, or the indexed one if it is gone.
+    """
+
+    path: str
+    start_line: int
+    end_line: int
+    start_byte: int
+    end_byte: int
+    text: str
+    stale: bool = False
+
+    @property
+    def location(self) -> str:
+        """`src/a.py:10-42`, or `src/a.py:10` for one line."""
+        last = f"-{self.end_line}" if self.end_line != self.start_line else ""
+        return f"{self.path}:{self.start_line}{last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the router knows before anything is generated; booleans count as 0 or 1."""
+
+    n_words: int
+    is_symbol: bool
+    is_global: bool
+    is_comparing: bool
+    is_counting: bool
+    is_listing: bool
+    is_relational: bool
+    top_score: float
+    score_gap: float
+    n_top_files: int
+    agreement: float
+    coverage: float
+    corpus_tokens: int
+    corpus_files: int
+    budget_tokens: int
+    resident_tokens: int = 0
+
+    @property
+    def corpus_fits(self) -> bool:
+        """Whether the whole corpus is within the budget."""
+        return self.corpus_tokens <= self.budget_tokens
+
+    def as_array(self) -> NDArray[np.float32]:
+        """(F,) float32, in the order of the fields."""
+        import numpy as np
+
+        return np.array([float(getattr(self, f.name)) for f in fields(self)], dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a route is expected to give and to cost for one question."""
+
+    p_correct: float
+    seconds: float
+    tokens: int
+    dollars: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The route to take and why.
+
+    action: "try" runs the route; after an attempt "accept" keeps its answer and "decline" says that the corpus has none.
+    """
+
+    route: str
+    estimates: Mapping[str, Estimate]
+    reason: str
+    action: Literal["try", "accept", "decline"] = "try"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One route's try at a question, kept whether or not its answer was."""
+
+    route: str
+    generation: Generation
+    citations: tuple[Citation, ...]
+    usage: Usage
+    chunks: tuple[Chunk, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer, where it stands, and what it took. str(answer) == answer.text."""
+
+    text: str
+    route: str
+    citations: tuple[Citation, ...]
+    confidence: float
+    answerable: bool
+    decision: Decision
+    attempts: tuple[Attempt, ...]
+    usage: Usage
+    index_age_seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return self.text
