@@ -1,8 +1,8 @@
 """selfroute: questions about a codebase, each routed to retrieval or to long context, each answer cited.
 
-    from selfroute import SelfRouter
-    router = SelfRouter.from_path("~/code/flask")
-    print(router.ask("Where is the session cookie signed?"))
+from selfroute import SelfRouter
+router = SelfRouter.from_path("~/code/flask")
+print(router.ask("Where is the session cookie signed?"))
 """
 
 from __future__ import annotations

@@ -56,8 +56,9 @@ class MissingDependencyError(SelfRouteError):
     exit_code = 2
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
-        super().__init__(f"{feature} needs the package {package!r}, which is not installed",
-                         f"pip install 'selfroute[{extra}]'")
+        super().__init__(
+            f"{feature} needs the package {package!r}, which is not installed", f"pip install 'selfroute[{extra}]'"
+        )
 
 
 class CorpusError(SelfRouteError):
@@ -90,8 +91,10 @@ class DimensionError(SelfRouteError):
     exit_code = 3
 
     def __init__(self, got: int, expected: int) -> None:
-        super().__init__(f"vectors have {got} dimensions, the store has {expected}",
-                         "index again with one embedder: selfroute index --rebuild")
+        super().__init__(
+            f"vectors have {got} dimensions, the store has {expected}",
+            "index again with one embedder: selfroute index --rebuild",
+        )
 
 
 class ModelLoadError(SelfRouteError):

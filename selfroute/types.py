@@ -41,8 +41,8 @@ class Query:
 class Chunk:
     """A run of whole lines of one file, at most 256 WordPiece tokens.
 
-    id: hash(path, content_hash, occurrence); content_hash: hash(text), free of line numbers, so a moved function keeps it.
-    path: relative to the corpus root, POSIX; a notebook's is path#cell-N. start_line, end_line: from 1, inclusive.
+    id: hash(path, content_hash, occurrence); content_hash: hash(text), free of line numbers, so a moved function keeps
+    it. path: relative to the corpus root, POSIX; a notebook's is path#cell-N. start_line, end_line: from 1, inclusive.
     symbol: the qualified name it belongs to ("Flask.make_response", "Chapter > Section"), or "".
     kind: function, method, class, module, section, text, config or lines.
     """
@@ -138,8 +138,9 @@ class Generation:
 class Citation:
     """A quote, checked against the file as it is now.
 
-    start_byte, end_byte: of the quote in the UTF-8 form of the text that the loader decodes (for a UTF-8 file, of the file).
-    stale: the file changed since it was indexed; the place is where the quote stands now, or the indexed one if it is gone.
+    start_byte, end_byte: of the quote in the UTF-8 form of the text that the loader decodes (for a UTF-8 file, of the
+    file). stale: the file changed since it was indexed; the place is where the quote stands now, or the indexed one if
+    it is gone.
     """
 
     path: str
@@ -204,7 +205,8 @@ class Estimate:
 class Decision:
     """The route to take and why.
 
-    action: "try" runs the route; after an attempt "accept" keeps its answer and "decline" says that the corpus has none.
+    action: "try" runs the route; after an attempt "accept" keeps its answer and "decline" says that the corpus has
+    none.
     """
 
     route: str
