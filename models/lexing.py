@@ -1,7 +1,7 @@
 """Words of code and prose as search terms: identifiers split, lower-cased, stemmed; the same for texts and questions.
 
-`getHTTPResponse` gives `gethttprespons` (the whole name), `get`, `http`, `respons`. Terms are English Snowball stems
-(Porter 2); names and digits keep their parts, so `utf_8` gives `utf_8`, `utf` and `8`.
+`getHTTPResponse` and `get_http_response` both give `get_http_respons` (the whole name), `get`, `http` and `respons`.
+Terms are English Snowball stems (Porter 2).
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from functools import lru_cache
 import Stemmer
 
 WORD = re.compile(r"\w+")
-_PARTS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+|[^\W\dA-Za-z_]+")
+_PARTS = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+_OTHER_PARTS = re.compile(r"[^\W\d_]+|\d+")
 _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]")
 _MAX_WORD = 100  # characters; what is longer is data, not a name
 
 _stem = Stemmer.Stemmer("english").stemWord
 
 STOPWORDS = frozenset(
-    "a an and are as at be been but by can could did do does doing for from had has have how i if in into is it its me my of on"
-    " or our shall should so than that the their them then there these they this those to us was we were what when where which"
-    " while who whom whose why will with would you your".split()
+    """
+    a an and are as at be been but by can could did do does doing for from had has have how i if in into is it its
+    me my of on or our shall should so than that the their them then there these they this those to us was we were
+    what when where which while who whom whose why will with would you your
+    """.split()
 )
 
 
@@ -32,14 +35,11 @@ def terms_of(word: str) -> tuple[str, ...]:
     if len(word) > _MAX_WORD:
         return ()
     if not word.isascii():
-        word = unicodedata.normalize("NFKC", word)
+        word = "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
         if _CJK.search(word):
             return _bigrams(word)
-    parts = [_stem(part.lower()) for part in _PARTS.findall(word)]
-    whole = word.lower().strip("_")
-    if len(parts) < 2:
-        return tuple(parts) or ((whole,) if whole else ())
-    return (whole, *parts)
+    parts = [_stem(part.lower()) for part in (_PARTS if word.isascii() else _OTHER_PARTS).findall(word)]
+    return ("_".join(parts), *parts) if len(parts) > 1 else tuple(parts)
 
 
 def _bigrams(word: str) -> tuple[str, ...]:

@@ -1,1 +1,50 @@
-"""Weights that the package ships, each with its card and sha256."""
+"""The files shipped with the package, each checked against its recorded sha256 before it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selfroute.errors import ModelLoadError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FOLDER = Path(__file__).parent
+SUMS = "sha256.json"
+_HINT = "pip install --force-reinstall --no-deps selfroute"
+
+
+def read(name: str, folder: Path = FOLDER) -> bytes:
+    """The bytes of one shipped file. Raises ModelLoadError when it is missing or not the file that was shipped."""
+    try:
+        expected = json.loads((folder / SUMS).read_text())[name]
+        content = (folder / name).read_bytes()
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelLoadError(f"the shipped file {name} cannot be read: {error!r}", _HINT) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != expected:
+        raise ModelLoadError(f"the shipped file {name} is altered: sha256 {found}, not {expected}", _HINT)
+    return content
+
+
+def load(name: str, folder: Path = FOLDER) -> dict[str, NDArray[np.generic]]:
+    """The arrays of one shipped safetensors file. Raises ModelLoadError like `read`."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as load_arrays
+
+    content = read(name, folder)
+    try:
+        arrays: dict[str, NDArray[np.generic]] = load_arrays(content)
+    except (SafetensorError, ValueError) as error:
+        raise ModelLoadError(f"the shipped file {name} is no safetensors file: {error}", _HINT) from error
+    return arrays
+
+
+def fingerprint(name: str, folder: Path = FOLDER) -> str:
+    """The first 16 hexadecimal digits of a shipped file's recorded sha256."""
+    sums: dict[str, str] = json.loads((folder / SUMS).read_text())
+    return sums[name][:16]
