@@ -20,7 +20,8 @@ Progress = Callable[[str, int, int], None]
 class Document:
     """Text as the loader decodes it, newlines kept as they are: a whole file, or one cell of a notebook.
 
-    path: relative to the root, POSIX; a notebook's cell is path#cell-N, N from 1. language: "python", "markdown", ... or "".
+    path: relative to the root, POSIX; a notebook's cell is path#cell-N, N from 1. language: "python", "markdown", ...
+    or "".
     """
 
     path: str
@@ -50,8 +51,9 @@ class Skipped:
 class Probe:
     """A search and its shape, the cheap evidence that routing works from.
 
-    coverage: share in [0, 1] of the question's term weight that the best chunk holds. agreement: share in [0, 1] of the top
-    hits that both lexical and vector search found. unknown_terms: words of the question that stand nowhere in the corpus.
+    coverage: share in [0, 1] of the question's term weight that the best chunk holds. agreement: share in [0, 1] of
+    the top hits that both lexical and vector search found. unknown_terms: words of the question that stand nowhere in
+    the corpus.
     """
 
     hits: tuple[Hit, ...]
@@ -79,8 +81,8 @@ class VectorStore(Protocol):
         """Nearest rows by inner product, best first.
 
         queries: (Q, D) float32, unit rows. Returns scores (Q, K) float32 in [-1, 1] and row ids (Q, K) int64,
-        K = min(top_k, len(self)). Ties break on the lower id, so results repeat from run to run. Does not change the store.
-        Raises DimensionError when D differs from the store's; ValueError when top_k < 1.
+        K = min(top_k, len(self)). Ties break on the lower id, so results repeat from run to run. Does not change the
+        store. Raises DimensionError when D differs from the store's; ValueError when top_k < 1.
         """
         ...
 
