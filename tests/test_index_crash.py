@@ -1,0 +1,172 @@
+"""A run that is killed at any moment leaves nothing torn: the next one goes on and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import shutil
+import sqlite3
+import time
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+
+from selfroute.errors import IndexMissingError
+from selfroute.memory.index import Index
+from selfroute.memory.store import DATABASE
+from selfroute.models.hashing import HashingEmbedder
+
+EMBEDDER = HashingEmbedder(64)
+N_FILES = 60
+QUESTION = "where is the counter kept"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A corpus in two versions, the index of the first, and the digests of both when nobody is killed."""
+
+    root: Path
+    first_index: Path
+    first_digest: str
+    second_digest: str
+    processes: ForkServerContext
+    seconds: float
+
+    def start(self, directory: Path) -> multiprocessing.process.BaseProcess:
+        """Begins to index in another process."""
+        options = {"directory": directory, "embedder": EMBEDDER}
+        process = self.processes.Process(target=Index.open, args=(self.root,), kwargs=options)
+        process.start()
+        return process
+
+
+def write(root: Path, name: str, version: int, n: int = 6) -> None:
+    lines = [
+        f"def counter_{name}_{i}(value):\n    total_{version} = value + {i}\n    return total_{version}\n\n\n"
+        for i in range(n)
+    ]
+    path = root / f"part_{name[-1]}" / f"module_{name}.py"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(lines))
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    folder = tmp_path_factory.mktemp("crash")
+    root, first_index = folder / "corpus", folder / "first"
+    for i in range(N_FILES):
+        write(root, str(i), 1)
+    with Index.open(root, directory=first_index, embedder=EMBEDDER) as index:
+        first_digest = index.digest()
+    # The second version: half of the files changed, some gone, some new.
+    for i in range(0, N_FILES, 2):
+        write(root, str(i), 2)
+    for i in range(1, N_FILES, 10):
+        (root / f"part_{str(i)[-1]}" / f"module_{i}.py").unlink()
+    for i in range(N_FILES, N_FILES + 5):
+        write(root, str(i), 2)
+    with Index.open(root, directory=folder / "second", embedder=EMBEDDER) as index:
+        second_digest = index.digest()
+
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["selfroute.memory.index", "selfroute.models.hashing"])
+    made = Trial(root, first_index, first_digest, second_digest, processes, 0.0)
+    made.start(folder / "warm").join()  # the server starts once
+    started = time.perf_counter()
+    process = made.start(folder / "timed")
+    process.join()
+    assert process.exitcode == 0
+    return Trial(root, first_index, first_digest, second_digest, processes, time.perf_counter() - started)
+
+
+def kill_and_resume(trial: Trial, directory: Path, moment: float, *, from_first: bool) -> str:
+    """One run killed after `moment` seconds. Returns what it left: nothing, or the first or the second version."""
+    if from_first:
+        shutil.copytree(trial.first_index, directory)
+    process = trial.start(directory)
+    time.sleep(moment)
+    process.kill()
+    process.join()
+
+    if (directory / DATABASE).exists():
+        database = sqlite3.connect(directory / DATABASE)
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        database.close()
+    try:
+        with Index.open(trial.root, directory=directory, embedder=EMBEDDER, update=False) as left:
+            assert left.notes == ()
+            assert left.search(QUESTION)
+            digest = left.digest()
+    except IndexMissingError:
+        digest = ""
+    assert digest in {trial.first_digest if from_first else "", trial.second_digest}
+
+    with Index.open(trial.root, directory=directory, embedder=EMBEDDER) as resumed:
+        assert resumed.notes == ()
+        assert resumed.digest() == trial.second_digest
+        assert resumed.stats.generation == (2 if from_first else 1)
+    shutil.rmtree(directory)
+    return {trial.first_digest: "first", trial.second_digest: "second"}.get(digest, "nothing")
+
+
+def kill_many(trial: Trial, folder: Path, n: int, seed: int) -> None:
+    pick = random.Random(seed)
+    ends = []
+    for i in range(n):
+        moment = pick.uniform(0.1, 1.0) * trial.seconds
+        ends.append(kill_and_resume(trial, folder / str(i), moment, from_first=i % 2 == 1))
+    assert {"nothing", "first"} <= set(ends), "no run was killed before its end: the moments are badly chosen"
+
+
+def test_30_kills_at_random_moments_tear_nothing(trial: Trial, tmp_path: Path) -> None:
+    kill_many(trial, tmp_path, 30, seed=1)
+
+
+@pytest.mark.slow
+def test_200_kills_at_random_moments_tear_nothing(trial: Trial, tmp_path: Path) -> None:
+    kill_many(trial, tmp_path, 200, seed=2)
+
+
+def test_a_run_that_is_killed_again_and_again_still_ends_whole(trial: Trial, tmp_path: Path) -> None:
+    directory = tmp_path / "again"
+    for share in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9):
+        process = trial.start(directory)
+        time.sleep(share * trial.seconds)
+        process.kill()
+        process.join()
+    with Index.open(trial.root, directory=directory, embedder=EMBEDDER) as index:
+        assert index.digest() == trial.second_digest
+
+
+def test_what_a_killed_run_wrote_is_not_embedded_again(trial: Trial, tmp_path: Path) -> None:
+    class Killed(Exception):
+        """Stands for the end of the process."""
+
+    class Counting:
+        """Counts what it embeds; ends the run at its second call when it is told to."""
+
+        dim, fingerprint = EMBEDDER.dim, EMBEDDER.fingerprint
+
+        def __init__(self, *, dies: bool) -> None:
+            self.dies, self.n_texts, self.n_calls = dies, 0, 0
+
+        def encode(self, texts):  # type: ignore[no-untyped-def]
+            self.n_calls += 1
+            if self.dies and self.n_calls == 2:
+                raise Killed
+            self.n_texts += len(texts)
+            return EMBEDDER.encode(texts)
+
+    whole, broken, resumed = Counting(dies=False), Counting(dies=True), Counting(dies=False)
+    for i in range(200):
+        write(tmp_path / "corpus", str(i), 1, n=20)
+    with Index.open(tmp_path / "corpus", directory=tmp_path / "whole", embedder=whole) as index:
+        digest = index.digest()
+    with pytest.raises(Killed):
+        Index.open(tmp_path / "corpus", directory=tmp_path / "index", embedder=broken)
+    with Index.open(tmp_path / "corpus", directory=tmp_path / "index", embedder=resumed) as index:
+        assert index.digest() == digest
+    assert 0 < broken.n_texts < whole.n_texts
+    assert broken.n_texts + resumed.n_texts == whole.n_texts
