@@ -1,0 +1,116 @@
+"""Config to SelfRouter: the only place that chooses classes.
+
+Registered classes are called so: embedders with the text behind the colon of "name:text" when there is one, readers
+with term_weight=, backends with (index, reader, progress=), policies with nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from selfroute.backends.base import Backend
+from selfroute.errors import ConfigError
+from selfroute.memory.base import Progress
+from selfroute.memory.index import Index
+from selfroute.memory.update import UpdateReport
+from selfroute.models.base import Embedder, Reader
+from selfroute.registry import names, resolve
+from selfroute.router.base import Policy
+from selfroute.router.config import DEFAULT, Config
+
+if TYPE_CHECKING:
+    from selfroute.router.router import SelfRouter
+
+
+def build(
+    config: Config,
+    *,
+    policy: Policy | None = None,
+    embedder: Embedder | None = None,
+    reader: Reader | None = None,
+    progress: Progress | None = None,
+    keep_updated: bool = True,
+) -> SelfRouter:
+    """A router over the opened, or built, index. policy, embedder, reader: used instead of the configured names.
+
+    keep_updated: whether each question compares the index with the files again, if the configuration wants updates.
+    """
+    from selfroute.router.router import SelfRouter  # what answers; a search does without
+
+    index = open_index(config, embedder=embedder, progress=progress)
+    try:
+        reader = reader or make_reader(config, index)
+        return SelfRouter(
+            index,
+            make_backends(index, reader, progress),
+            policy or make_policy(config),
+            route=config.route,
+            budget_tokens=None if config.origin("budget_tokens") == DEFAULT else config.budget_tokens,
+            max_tokens=config.max_tokens or None,
+            top_k=config.top_k,
+            update=config.update and keep_updated,
+        )
+    except BaseException:
+        index.close()
+        raise
+
+
+def open_index(
+    config: Config,
+    *,
+    embedder: Embedder | None = None,
+    update: bool | None = None,
+    rebuild: bool = False,
+    progress: Progress | None = None,
+) -> Index:
+    """The index of the configured corpus. update: instead of the configured one."""
+    return Index.open(
+        config.root,
+        directory=Path(config.index_dir) if config.index_dir else None,
+        embedder=embedder or make_embedder(config),
+        max_file_bytes=config.max_file_bytes,
+        update=config.update if update is None else update,
+        rebuild=rebuild,
+        progress=progress,
+    )
+
+
+def index_now(config: Config, *, rebuild: bool = False, progress: Progress | None = None) -> tuple[UpdateReport, Path]:
+    """Brings the index up to date, whatever the configuration says; what was done, and the folder of the index."""
+    with open_index(config, update=True, rebuild=rebuild, progress=progress) as index:
+        assert index.report is not None
+        return index.report, index.directory
+
+
+def make_embedder(config: Config) -> Embedder:
+    """The configured embedder. Raises ConfigError for one that needs a model's name and got none."""
+    name, colon, model = config.embedder.partition(":")
+    made = resolve("embedder", name)
+    if colon or name == "sentence-transformers":
+        if not model:
+            raise ConfigError(
+                f"embedder {config.embedder!r} does not say which model",
+                f"{name}:sentence-transformers/all-MiniLM-L6-v2, or a folder behind the colon",
+            )
+        embedder: Embedder = made(model)
+    else:
+        embedder = made()
+    return embedder
+
+
+def make_reader(config: Config, index: Index) -> Reader:
+    """The configured reader, which weighs words as the index does."""
+    reader: Reader = resolve("reader", config.reader)(term_weight=index.term_weight)
+    return reader
+
+
+def make_backends(index: Index, reader: Reader, progress: Progress | None = None) -> dict[str, Backend]:
+    """Every registered backend, by route."""
+    return {route: resolve("backend", route)(index, reader, progress=progress) for route in names("backend")}
+
+
+def make_policy(config: Config) -> Policy:
+    """The configured policy."""
+    policy: Policy = resolve("policy", config.policy)()
+    return policy

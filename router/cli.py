@@ -1,0 +1,330 @@
+"""The command line. Answers go to standard output, everything else to standard error; errors are printed here, once.
+
+Each command imports what it needs when it runs, so that --help stays quick.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from selfroute import __version__
+from selfroute.errors import SelfRouteError
+
+if TYPE_CHECKING:
+    from selfroute.router.config import Config
+
+app = typer.Typer(
+    help="Answers questions about a codebase: each one is routed to retrieval or to long context, and every answer is"
+    " cited.\n\nExample: selfroute ask 'Where is the session cookie signed?' --path ~/code/flask",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+# `model` in the contract; every other option is a setting of selfroute.router.config under the same name.
+Question = Annotated[str, typer.Argument(help="- reads it from standard input.", metavar="QUESTION")]
+PathOption = Annotated[str, typer.Option("--path", help="Folder of the corpus.", metavar="DIR")]
+Route = Annotated[str | None, typer.Option(help="auto, retrieval or long-context.", show_default=False)]
+Policy = Annotated[
+    str | None, typer.Option(help="What chooses the route: rules, random, always-...", show_default=False)
+]
+Model = Annotated[str | None, typer.Option(help="A language model; none in this version.", show_default=False)]
+Budget = Annotated[int | None, typer.Option(help="Tokens of context to answer from.", show_default=False)]
+MaxTokens = Annotated[int | None, typer.Option(help="The most tokens that a question may read.", show_default=False)]
+TopK = Annotated[int | None, typer.Option(help="Hits to return.", show_default=False)]
+Embedder = Annotated[
+    str | None, typer.Option(help="static, hashing, or sentence-transformers:NAME.", show_default=False)
+]
+Reader = Annotated[str | None, typer.Option(help="What reads the context.", show_default=False)]
+IndexDir = Annotated[str | None, typer.Option(help="Folder of the index.", metavar="DIR", show_default=False)]
+MaxBytes = Annotated[int | None, typer.Option(help="Larger files are not indexed.", show_default=False)]
+Update = Annotated[
+    bool | None, typer.Option("--update/--no-update", help="Index changed files first.", show_default=False)
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"selfroute {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Debug = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def index(
+    path: Annotated[str, typer.Argument(help="Folder of the corpus.", metavar="[PATH]", show_default=False)] = "",
+    path_option: Annotated[str, typer.Option("--path", help="The same, as an option.", metavar="DIR")] = ".",
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Make the index from nothing.")] = False,
+    embedder: Embedder = None,
+    index_dir: IndexDir = None,
+    max_file_bytes: MaxBytes = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Index a folder, or bring its index up to date.
+
+    Example: selfroute index ~/code/flask
+    """
+    from selfroute.router import render
+    from selfroute.router.build import index_now
+
+    config = _config(path or path_option, embedder=embedder, index_dir=index_dir, max_file_bytes=max_file_bytes)
+    with render.progress_bar() as progress:
+        report, directory = index_now(config, rebuild=rebuild, progress=progress)
+    if json:
+        render.put(render.report_object(report, str(directory)))
+    else:
+        for line in render.report_lines(report, str(directory)):
+            render.say(line, to=sys.stdout)
+    _note(report.notes)
+
+
+@app.command()
+def search(
+    query: Annotated[str, typer.Argument(help="- reads it from standard input.", metavar="QUERY")],
+    path: PathOption = ".",
+    top_k: TopK = None,
+    embedder: Embedder = None,
+    index_dir: IndexDir = None,
+    update: Update = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find the places that a query is about, best first.
+
+    Example: selfroute search "where are cookies signed" --top-k 5
+    """
+    from selfroute.router import render
+    from selfroute.router.build import open_index
+
+    config = _config(path, top_k=top_k, embedder=embedder, index_dir=index_dir, update=update)
+    with render.progress_bar() as progress:
+        opened = open_index(config, progress=progress)
+    with opened:
+        hits = opened.search(_text(query), top_k=config.top_k)
+        _note(opened.notes)
+    for hit in hits:
+        if json:
+            render.put(render.hit_object(hit))
+        else:
+            for line in render.hit_lines(hit):
+                render.say(line, to=sys.stdout)
+    if not hits:
+        render.say("note: nothing found")
+    elif stale := sum(hit.stale for hit in hits):
+        render.say(f"note: the files of {stale} hits changed since they were indexed")
+
+
+@app.command()
+def ask(
+    question: Question,
+    path: PathOption = ".",
+    route: Route = None,
+    policy: Policy = None,
+    model: Model = None,
+    budget_tokens: Budget = None,
+    max_tokens: MaxTokens = None,
+    embedder: Embedder = None,
+    reader: Reader = None,
+    index_dir: IndexDir = None,
+    update: Update = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Answer a question with quotes from the corpus. One without an answer there is said to have none.
+
+    Example: selfroute ask "Where is the session cookie signed?" --path ~/code/flask
+    """
+    from selfroute.router import render
+    from selfroute.router.build import build
+
+    config = _config(
+        path,
+        route=route,
+        policy=policy,
+        model=model,
+        budget_tokens=budget_tokens,
+        max_tokens=max_tokens,
+        embedder=embedder,
+        reader=reader,
+        index_dir=index_dir,
+        update=update,
+    )
+    text = _text(question)
+    with render.progress_bar() as progress, build(config, progress=progress, keep_updated=False) as router:
+        answer = router.ask(text)
+        nearest = [] if answer.answerable else router.search(text, top_k=render.N_NEAREST)
+        notes = router.index.notes
+    if json:
+        render.put(render.answer_object(answer))
+    else:
+        render.say(answer.text, to=sys.stdout)
+        sys.stdout.flush()
+        for line in render.answer_lines(answer):
+            render.say(line)
+        if not answer.answerable:
+            render.say(render.nearest_line(hit.chunk for hit in nearest))
+    _note(notes)
+
+
+@app.command()
+def explain(
+    question: Question,
+    path: PathOption = ".",
+    route: Route = None,
+    policy: Policy = None,
+    budget_tokens: Budget = None,
+    max_tokens: MaxTokens = None,
+    index_dir: IndexDir = None,
+    update: Update = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show which route a question would take, and why; nothing is answered."""
+    from selfroute.router import render
+    from selfroute.router.build import build
+
+    config = _config(
+        path,
+        route=route,
+        policy=policy,
+        budget_tokens=budget_tokens,
+        max_tokens=max_tokens,
+        index_dir=index_dir,
+        update=update,
+    )
+    text = _text(question)
+    with render.progress_bar() as progress:
+        router = build(config, progress=progress, keep_updated=False)
+    with router:
+        decision, features = router.explain(text), router.features(text)
+        _note(router.index.notes)
+    if json:
+        render.put(render.decision_object(decision, features))
+    else:
+        for line in render.decision_lines(decision, features):
+            render.say(line, to=sys.stdout)
+
+
+@app.command()
+def doctor(path: PathOption = ".", index_dir: IndexDir = None, debug: Debug = False) -> None:
+    """Show the environment, the index, and what was not indexed and why."""
+    from selfroute.router import doctor as telling
+    from selfroute.router import render
+
+    for line in telling.environment_lines():
+        render.say(line, to=sys.stdout)
+    for line in telling.index_lines(_config(path, index_dir=index_dir)):
+        render.say(line, to=sys.stdout)
+
+
+@app.command()
+def config(path: PathOption = ".", json: Json = False, debug: Debug = False) -> None:
+    """Show every setting, its value, and where that came from."""
+    from selfroute.router import render
+    from selfroute.router.config import SETTINGS, shown_value
+
+    settings = _config(path)
+    for key in SETTINGS:
+        value, origin = getattr(settings, key), settings.origin(key)
+        if json:
+            render.put({"key": key, "value": value, "origin": origin})
+        else:
+            render.say(f"{key} = {shown_value(value)}  # {origin}", to=sys.stdout)
+
+
+@app.command()
+def models(json: Json = False, debug: Debug = False) -> None:
+    """List what is registered, and what is not installed."""
+    from selfroute.router import render
+    from selfroute.router.doctor import model_lines
+
+    for kind, name, state in model_lines():
+        if json:
+            render.put({"kind": kind, "name": name, "state": state})
+        else:
+            render.say(f"{kind:<13} {name:<22} {state}", to=sys.stdout)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command and returns its exit code; prints what went wrong as `error:` and `hint:`."""
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    gc.set_threshold(100_000)  # a short process that mostly loads: collecting meanwhile took a tenth of its time
+    for stream in (sys.stdout, sys.stderr):
+        if callable(mend := getattr(stream, "reconfigure", None)):
+            mend(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
+    try:
+        code = app(arguments, prog_name="selfroute", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except (BrokenPipeError, SystemExit):  # typer ends the program on a closed pipe
+        return _pipe_closed()
+    except Exception as error:
+        if "--debug" in arguments[: arguments.index("--") if "--" in arguments else None]:
+            import traceback
+
+            traceback.print_exc()
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """Prints an error and what can be done about it; returns the exit code."""
+    from selfroute.router.render import say
+    from selfroute.router.usage import usage_error
+
+    known = error if isinstance(error, SelfRouteError) else usage_error(error)
+    if known is None:
+        known = SelfRouteError(
+            f"{type(error).__name__}: {error}", "run it again with --debug, and report what it shows"
+        )
+    say(f"error: {known.message}")
+    if known.hint:
+        say(f"hint: {known.hint}")
+    return known.exit_code
+
+
+def _pipe_closed() -> int:
+    """The reader of our output went away, as `head` does: nothing is wrong, and nothing more can be said."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 141
+
+
+def _config(path: str, **options: Any) -> Config:
+    from selfroute.router.config import load
+
+    return load(path, options)
+
+
+def _text(argument: str) -> str:
+    """The argument, or standard input for -."""
+    return sys.stdin.buffer.read().decode("utf-8", "replace").strip() if argument == "-" else argument
+
+
+def _note(notes: Sequence[str]) -> None:
+    from selfroute.router.render import say
+
+    for note in notes:
+        say(f"note: {note}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,191 @@
+"""Answers, hits and decisions as people read them, and as one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TextIO
+
+from selfroute.types import Answer, Attempt, Chunk, Decision, Features, Hit, Usage
+
+if TYPE_CHECKING:
+    from selfroute.memory.base import Progress, Skipped
+    from selfroute.memory.update import UpdateReport
+
+N_LINES_SHOWN = 5  # of a hit
+N_NEAREST = 3
+# Files may hold sequences that a terminal obeys; what is shown on one is shown in a visible form.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def say(line: str = "", *, to: TextIO | None = None) -> None:
+    """Prints a line, to standard error unless told otherwise; on a terminal without control characters."""
+    stream = sys.stderr if to is None else to
+    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line) if stream.isatty() else line
+    print(text, file=stream)
+
+
+def put(value: Any) -> None:
+    """Prints one JSON object as one line to standard output."""
+    print(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")))
+
+
+def hit_object(hit: Hit) -> dict[str, Any]:
+    """A hit's fields as `search --json` gives them."""
+    chunk = hit.chunk
+    return {
+        "path": chunk.path,
+        "start_line": chunk.start_line,
+        "end_line": chunk.end_line,
+        "symbol": chunk.symbol,
+        "score": hit.score,
+        "via": list(hit.via),
+        "stale": hit.stale,
+        "text": chunk.text,
+    }
+
+
+def answer_object(answer: Answer) -> dict[str, Any]:
+    """An answer's fields as `ask --json` gives them."""
+    return {
+        "answer": answer.text,
+        "answerable": answer.answerable,
+        "confidence": answer.confidence,
+        "route": answer.route,
+        "reason": answer.decision.reason,
+        "citations": [asdict(citation) for citation in answer.citations],
+        "attempts": [
+            {
+                "route": attempt.route,
+                "answerable": attempt.generation.answerable,
+                "seconds": attempt.usage.seconds,
+                "tokens": attempt.usage.prompt_tokens,
+            }
+            for attempt in answer.attempts
+        ],
+        "usage": asdict(answer.usage),
+        "index_age_seconds": answer.index_age_seconds,
+    }
+
+
+def decision_object(decision: Decision, features: Features) -> dict[str, Any]:
+    """A decision and what it was taken from."""
+    return {
+        "route": decision.route,
+        "action": decision.action,
+        "reason": decision.reason,
+        "estimates": {route: asdict(estimate) for route, estimate in decision.estimates.items()},
+        "features": asdict(features),
+    }
+
+
+def report_object(report: UpdateReport, directory: str) -> dict[str, Any]:
+    """What `index --json` gives. skipped: reason -> count."""
+    return {
+        "files": report.files,
+        "chunks": report.chunks,
+        "tokens": report.tokens,
+        "added": report.added,
+        "changed": report.changed,
+        "removed": report.removed,
+        "skipped": dict(Counter(skip.reason for skip in report.skipped).most_common()),
+        "seconds": report.seconds,
+        "directory": directory,
+        "notes": list(report.notes),
+    }
+
+
+def hit_lines(hit: Hit) -> Iterator[str]:
+    """Where it stands and what it belongs to, then the first lines of its text."""
+    chunk = hit.chunk
+    about = [chunk.location, chunk.symbol, f"{hit.score:.2f}", "+".join(hit.via), "stale" if hit.stale else ""]
+    yield "  ".join(part for part in about if part)
+    lines = [line for line in chunk.text.splitlines() if line.strip()]
+    yield from (f"    {line}" for line in lines[:N_LINES_SHOWN])
+    if len(lines) > N_LINES_SHOWN:
+        yield f"    ... {len(lines) - N_LINES_SHOWN} more lines"
+
+
+def answer_lines(answer: Answer) -> Iterator[str]:
+    """Route, reason, citations, cost: what stands beside the answer."""
+    yield f"route: {answer.route}"
+    yield f"why: {answer.decision.reason}"
+    for citation in answer.citations:
+        yield f"cited: {citation.location}" + (" (changed since it was indexed)" if citation.stale else "")
+        yield from (f"  | {line}" for line in citation.text.splitlines())
+    for attempt in answer.attempts:
+        yield f"cost: {_cost(attempt.route, attempt.usage)}"
+    for note in _notes(answer.attempts):
+        yield f"note: {note}"
+
+
+def decision_lines(decision: Decision, features: Features) -> Iterator[str]:
+    """Route and reason, what each route is expected to give, what the policy saw."""
+    yield f"route: {decision.route}"
+    yield f"why: {decision.reason}"
+    for route, estimate in decision.estimates.items():
+        yield (
+            f"expected of {route}: {estimate.tokens:,} tokens, about {estimate.seconds:.2f} s,"
+            f" right in {estimate.p_correct:.0%} (a prior from published figures, not measured on this corpus)"
+        )
+    for name, value in asdict(features).items():
+        shown = "yes" if value is True else "no" if value is False else f"{value:.3f}".rstrip("0").rstrip(".")
+        yield f"  {name}: {shown}"
+
+
+def report_lines(report: UpdateReport, directory: str) -> Iterator[str]:
+    """One line of what was indexed, one of what was skipped and why."""
+    yield (
+        f"indexed {report.files:,} files, {report.chunks:,} chunks, {report.tokens:,} tokens in {report.seconds:.2f} s"
+        f" ({report.added:,} added, {report.changed:,} changed, {report.removed:,} removed) in {directory}"
+    )
+    yield skipped_line(report.skipped)
+
+
+def skipped_line(skipped: Sequence[Skipped]) -> str:
+    """How many were skipped, by reason, the commonest first."""
+    if not skipped:
+        return "skipped nothing"
+    counts = Counter(skip.reason for skip in skipped).most_common()
+    return f"skipped {len(skipped):,}: {', '.join(f'{count:,} {reason}' for reason, count in counts)}"
+
+
+def nearest_line(chunks: Iterable[Chunk]) -> str:
+    """Where to look by hand, for a question without an answer."""
+    places = ", ".join(chunk.location for chunk in chunks)
+    return f"nearest: {places}" if places else "nearest: nothing"
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress | None]:
+    """A bar on standard error when that is a terminal, else None."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description:>12}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
+def _cost(route: str, usage: Usage) -> str:
+    cached = f" ({usage.cached_tokens:,} of them read before)" if usage.cached_tokens else ""
+    return f"{route} read {usage.prompt_tokens:,} tokens{cached} in {usage.seconds:.2f} s"
+
+
+def _notes(attempts: Sequence[Attempt]) -> list[str]:
+    return list(dict.fromkeys(note for attempt in attempts for note in attempt.notes))

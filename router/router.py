@@ -1,0 +1,240 @@
+"""SelfRouter: a question in, a routed and cited answer out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from selfroute.errors import SelfRouteError, UnknownNameError
+from selfroute.router.events import AnswerEvent, DecisionEvent, Event, TokensEvent
+from selfroute.router.features import extract
+from selfroute.router.policies.fixed import Forced
+from selfroute.types import (
+    DEFAULT_BUDGET_TOKENS,
+    Answer,
+    Attempt,
+    Decision,
+    Estimate,
+    Features,
+    Hit,
+    Limits,
+    Query,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import Runnable
+    from langchain_core.tools import BaseTool
+
+    from selfroute.backends.base import Backend
+    from selfroute.memory.base import Progress
+    from selfroute.memory.index import Index
+    from selfroute.models.base import Embedder, Reader
+    from selfroute.router.base import Policy
+    from selfroute.router.langchain.retriever import SelfRouteRetriever
+
+AUTO = "auto"
+NOT_FOUND = "Not found in this corpus."
+RECHECK_SECONDS = 2.0  # a search compares the index with the files again after this long; a question always does
+
+
+class SelfRouter:
+    """Answers questions about one corpus. Any thread may use it; close() or `with` gives the index back.
+
+    backends: by route. route: "auto" lets the policy choose. budget_tokens: tokens of context that retrieval packs; one
+    that is given is also the most that any route may read, unless max_tokens says otherwise. update: whether the index
+    is brought up to date with the files before each question.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        backends: Mapping[str, Backend],
+        policy: Policy,
+        *,
+        route: str = AUTO,
+        budget_tokens: int | None = None,
+        max_tokens: int | None = None,
+        top_k: int = 10,
+        update: bool = True,
+    ) -> None:
+        self.index, self.backends, self.policy = index, dict(backends), policy
+        self._route, self._budget_tokens, self._max_tokens = route, budget_tokens, max_tokens
+        self._top_k, self._update = top_k, update
+
+    @classmethod
+    def from_path(
+        cls,
+        path: str | Path,
+        *,
+        route: str | None = None,
+        policy: str | Policy | None = None,
+        budget_tokens: int | None = None,
+        max_tokens: int | None = None,
+        top_k: int | None = None,
+        embedder: str | Embedder | None = None,
+        reader: str | Reader | None = None,
+        model: str | None = None,
+        index_dir: str | Path | None = None,
+        max_file_bytes: int | None = None,
+        update: bool | None = None,
+        progress: Progress | None = None,
+    ) -> SelfRouter:
+        """Opens the index of a folder, or builds it, and wires everything.
+
+        What is not given comes from the configuration (selfroute.router.config). policy, embedder, reader: a registered
+        name, or an object of one's own.
+        Raises CorpusError for a folder that is missing or holds nothing to index, ConfigError for unusable settings.
+        """
+        from selfroute.router.build import build
+        from selfroute.router.config import load
+
+        named = {"policy": policy, "embedder": embedder, "reader": reader}
+        options = {
+            **{key: value for key, value in named.items() if isinstance(value, str)},
+            "route": route,
+            "budget_tokens": budget_tokens,
+            "max_tokens": max_tokens,
+            "top_k": top_k,
+            "model": model,
+            "index_dir": index_dir,
+            "max_file_bytes": max_file_bytes,
+            "update": update,
+        }
+        return build(
+            load(path, options),
+            policy=None if isinstance(policy, str) else policy,
+            embedder=None if isinstance(embedder, str) else embedder,
+            reader=None if isinstance(reader, str) else reader,
+            progress=progress,
+        )
+
+    def search(self, text: str, top_k: int | None = None) -> list[Hit]:
+        """The best chunks, best first; at most top_k, 10 unless configured. Raises ValueError when top_k < 1."""
+        if self._update and self.index.age_seconds > RECHECK_SECONDS:
+            self.index.update()
+        return self.index.search(_clean(text), top_k=self._top_k if top_k is None else top_k)
+
+    def ask(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Answer:
+        """The answer; one that is not in the corpus has answerable=False and says so.
+
+        Raises ContextOverflowError when a route that was asked for must read more than the limits allow.
+        """
+        *_, last = self.stream(text, route=route, budget_tokens=budget_tokens)
+        assert isinstance(last, AnswerEvent)
+        return last.answer
+
+    def stream(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Iterator[Event]:
+        """The same, as it happens: decisions, then the answer's text in pieces, then the whole answer."""
+        policy, query = self._policy(route), self._query(text, budget_tokens)
+        features, estimates = self._observe(query)
+        attempts: list[Attempt] = []
+        decisions = [policy.decide(query, features, estimates)]
+        yield DecisionEvent(decisions[-1])
+        while decisions[-1].action == "try":
+            backend = self._untried(decisions[-1].route, attempts)
+            attempts.append(backend.answer(query, after=attempts[-1] if attempts else None))
+            decisions.append(policy.decide(query, features, estimates, attempts))
+            yield DecisionEvent(decisions[-1])
+        answer = self._answer(decisions, attempts)
+        yield from (TokensEvent(piece) for piece in answer.text.splitlines(keepends=True))
+        yield AnswerEvent(answer)
+
+    def explain(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Decision:
+        """The route that `ask` would try first, and why; nothing is answered."""
+        policy, query = self._policy(route), self._query(text, budget_tokens)
+        return policy.decide(query, *self._observe(query))
+
+    def features(self, text: str, *, budget_tokens: int | None = None) -> Features:
+        """What the policy is shown of a question."""
+        return self._observe(self._query(text, budget_tokens))[0]
+
+    async def aask(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Answer:
+        """`ask` in a thread of its own."""
+        import asyncio  # a tenth of the start of the command line, which has no use for it
+
+        return await asyncio.to_thread(self.ask, text, route=route, budget_tokens=budget_tokens)
+
+    def as_retriever(self, top_k: int | None = None) -> SelfRouteRetriever:
+        """A langchain-core retriever over `search`."""
+        from selfroute.router.langchain.retriever import SelfRouteRetriever
+
+        return SelfRouteRetriever(router=self, top_k=self._top_k if top_k is None else top_k)
+
+    def as_tool(self) -> BaseTool:
+        """A langchain-core tool over `ask`."""
+        from selfroute.router.langchain.tool import make_tool
+
+        return make_tool(self)
+
+    def as_runnable(self) -> Runnable[str, Answer]:
+        """A langchain-core runnable over `ask`."""
+        from selfroute.router.langchain.runnable import make_runnable
+
+        return make_runnable(self)
+
+    def close(self) -> None:
+        """Closes the index."""
+        self.index.close()
+
+    def __enter__(self) -> SelfRouter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _policy(self, route: str | None) -> Policy:
+        wanted = self._route if route is None else route
+        if wanted == AUTO:
+            return self.policy
+        if wanted not in self.backends:
+            raise UnknownNameError("route", wanted, (AUTO, *self.backends))
+        return Forced(wanted)
+
+    def _query(self, text: str, budget_tokens: int | None) -> Query:
+        budget = self._budget_tokens if budget_tokens is None else budget_tokens
+        if budget is not None and budget < 1:
+            raise ValueError(f"budget_tokens must be at least 1, got {budget}")
+        limits = Limits(max_tokens=budget if self._max_tokens is None else self._max_tokens)
+        return Query(_clean(text), DEFAULT_BUDGET_TOKENS if budget is None else budget, limits)
+
+    def _observe(self, query: Query) -> tuple[Features, dict[str, Estimate]]:
+        """What a policy decides from, over the files as they are now."""
+        if self._update:
+            self.index.update()
+        estimates = {route: backend.estimate(query) for route, backend in self.backends.items()}
+        return extract(query, self.index), estimates
+
+    def _untried(self, route: str, attempts: list[Attempt]) -> Backend:
+        if route not in self.backends:
+            raise UnknownNameError("route", route, self.backends)
+        if any(attempt.route == route for attempt in attempts):
+            raise SelfRouteError(f"the policy asked for {route} twice", "use another policy: --policy rules")
+        return self.backends[route]
+
+    def _answer(self, decisions: list[Decision], attempts: list[Attempt]) -> Answer:
+        """The accepted attempt's answer, or that there is none; the decision's reason tells the whole way."""
+        last = decisions[-1]
+        kept = next((attempt for attempt in reversed(attempts) if attempt.route == last.route), None)
+        found = last.action == "accept" and kept is not None
+        return Answer(
+            text=kept.generation.text if found and kept else NOT_FOUND,
+            route=last.route,
+            citations=kept.citations if found and kept else (),
+            confidence=kept.generation.confidence if kept else 0.0,
+            answerable=found,
+            decision=replace(last, reason="; then ".join(decision.reason for decision in decisions)),
+            attempts=tuple(attempts),
+            usage=sum((attempt.usage for attempt in attempts), Usage()),
+            index_age_seconds=self.index.age_seconds,
+        )
+
+
+def _clean(text: str) -> str:
+    """The text without what UTF-8 cannot hold, such as halves of surrogate pairs out of a terminal."""
+    return text.encode("utf-8", "replace").decode("utf-8")
