@@ -52,14 +52,12 @@ class Probe:
     """A search and its shape, the cheap evidence that routing works from.
 
     coverage: share in [0, 1] of the question's term weight that the best chunk holds. agreement: share in [0, 1] of
-    the top hits that both lexical and vector search found. unknown_terms: words of the question that stand nowhere in
-    the corpus.
+    the top hits that both lexical and vector search found.
     """
 
     hits: tuple[Hit, ...]
     coverage: float
     agreement: float
-    unknown_terms: tuple[str, ...]
 
 
 @runtime_checkable

@@ -119,7 +119,7 @@ class Index:
     def probe(self, query: str, *, top_k: int = 10) -> Probe:
         """A search and its shape."""
         hits, ranked = self._search(query, top_k)
-        return Probe(tuple(hits), ranked.coverage, ranked.agreement, ranked.unknown_terms)
+        return Probe(tuple(hits), ranked.coverage, ranked.agreement)
 
     def chunks(self) -> Iterator[Chunk]:
         """Every chunk: files by path, chunks in document order. One that is replaced meanwhile gives its new ones."""
@@ -220,7 +220,7 @@ class Index:
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}")
         if not query.strip():
-            return [], Ranked([], [], [], 0.0, 0.0, ())
+            return [], Ranked([], [], [], 0.0, 0.0)
         vector = self._keeper.embedder.encode([query])[0]
 
         def found(view: View) -> tuple[list[Hit], Ranked] | None:

@@ -128,8 +128,7 @@ def _coherence(relevance: NDArray[np.float32], files: NDArray[np.int32]) -> NDAr
 
 
 def _overlap(field: Postings, shares: dict[str, float]) -> NDArray[np.float32]:
-    """(N,) in [0, 1]: the share of the question that a row's name holds, times the share of the name that the question
-    holds."""
+    """(N,) in [0, 1]: geometric mean of the question's share in a row's name and the name's in the question."""
     found = field.matched(shares)
     n_matched = field.matched(dict.fromkeys(shares, 1.0))
     return np.sqrt(found * np.minimum(n_matched / np.maximum(field.lengths, 1), 1.0))

@@ -15,7 +15,6 @@ from selfroute.memory.catalog import Catalog, path_text, stem_text
 from selfroute.memory.lexical import Postings
 from selfroute.memory.ranking import N_LEXICAL, N_VECTOR, Fields, rank
 from selfroute.memory.vectors import FaissVectorStore
-from selfroute.models.lexing import WORD, terms_of
 from selfroute.types import Chunk
 
 PATH_COUNT = 2  # how often the words of a chunk's path count in its text
@@ -31,7 +30,6 @@ class Ranked:
     via: list[tuple[str, ...]]
     coverage: float
     agreement: float
-    unknown_terms: tuple[str, ...]
 
 
 class Snapshot:
@@ -60,16 +58,6 @@ class Snapshot:
     def n_chunks(self) -> int:
         """Rows."""
         return len(self.rowids)
-
-    @property
-    def n_files(self) -> int:
-        """Files; the cells of a notebook count as one."""
-        return len({path.partition("#")[0] for path in self.catalog.paths})
-
-    @property
-    def n_tokens(self) -> int:
-        """WordPiece tokens of all chunks."""
-        return int(self.catalog.n_tokens.sum())
 
     @cached_property
     def _fields(self) -> Fields:
@@ -142,13 +130,8 @@ class Snapshot:
     def search(self, text: str, query_vector: NDArray[np.float32] | None, *, top_k: int) -> Ranked:
         """The best rows for a question. query_vector: (D,) unit float32, or None for lexical search alone."""
         query = lexical_query.parse(text)
-        unknown = tuple(
-            word
-            for word in dict.fromkeys(WORD.findall(text[:20_000]))
-            if not any(map(self.content.n_rows_with, terms_of(word)))
-        )
         if not self.n_chunks or top_k < 1:
-            return Ranked([], [], [], 0.0, 0.0, unknown)
+            return Ranked([], [], [], 0.0, 0.0)
         lexical = self.content.bm25(query.weights)
         by_words = _best(lexical, max(N_LEXICAL, 2 * top_k))
         vector = np.zeros(self.vectors.dim, np.float32) if query_vector is None else query_vector
@@ -159,7 +142,7 @@ class Snapshot:
         for term in query.core if query.symbol else ():
             candidates = np.union1d(candidates, self.names.of(term)[0])
         if not len(candidates):
-            return Ranked([], [], [], 0.0, 0.0, unknown)
+            return Ranked([], [], [], 0.0, 0.0)
         cosine = self.vectors.rows[candidates] @ vector
         rows, scores = rank(query, self._fields, lexical, candidates, cosine, top_k=top_k)
         lexical_set, vector_set = set(by_words.tolist()), set(by_vector.tolist())
@@ -168,7 +151,7 @@ class Snapshot:
             or ("name",)
             for row in rows
         ]
-        return Ranked(rows, scores, via, self._coverage(query, rows[:1]), _agreement(via), unknown)
+        return Ranked(rows, scores, via, self._coverage(query, rows[:1]), _agreement(via))
 
     def _coverage(self, query: lexical_query.LexicalQuery, rows: list[int]) -> float:
         """The share of the question's term weight that the row holds."""
@@ -182,12 +165,9 @@ def _best(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     positive = np.flatnonzero(scores > 0)
     if len(positive) <= k:
         return positive
-    kept = positive[np.lexsort((positive, -scores[positive]))[:k]] if len(positive) < 2_000 else None
-    if kept is None:
-        cut = -np.partition(-scores[positive], k - 1)[k - 1]
-        above, level = positive[scores[positive] > cut], positive[scores[positive] == cut]
-        kept = np.concatenate([above, level[: k - len(above)]])
-    return np.sort(kept)
+    cut = -np.partition(-scores[positive], k - 1)[k - 1]
+    above, level = positive[scores[positive] > cut], positive[scores[positive] == cut]
+    return np.sort(np.concatenate([above, level[: k - len(above)]]))
 
 
 def _agreement(via: list[tuple[str, ...]]) -> float:

@@ -71,9 +71,8 @@ def test_any_question_gives_a_list(question: str) -> None:
     assert len(found(question)) <= 5
 
 
-def test_the_words_that_are_nowhere_are_named() -> None:
+def test_a_word_that_is_nowhere_lowers_the_coverage() -> None:
     ranked = snapshot(CORPUS).search("session kubernetes", None, top_k=3)
-    assert ranked.unknown_terms == ("kubernetes",)
     assert 0 < ranked.coverage < 1
 
 
