@@ -11,6 +11,20 @@ from numpy.typing import NDArray
 from selfroute.errors import DimensionError, IndexCorruptError
 
 
+class _Memory:
+    """A FAISS index's rows for numpy. The array refers to this object, and this to the index that owns the memory:
+    a bare pointer from FAISS outlives the index that it points into."""
+
+    def __init__(self, index: faiss.IndexFlatIP) -> None:
+        self._owner = index
+        self.__array_interface__ = {
+            "data": (int(index.get_xb()), True),
+            "shape": (int(index.ntotal), int(index.d)),
+            "typestr": "<f4",
+            "version": 3,
+        }
+
+
 class FaissVectorStore:
     """A VectorStore over faiss.IndexFlatIP. Rows are kept as float32."""
 
@@ -27,11 +41,10 @@ class FaissVectorStore:
 
     @property
     def rows(self) -> NDArray[np.float32]:
-        """(N, D) float32: a view that is valid until the next add."""
+        """(N, D) float32: a read-only view that is valid until the next add; it keeps the store's memory alive."""
         if not len(self):
             return np.empty((0, self.dim), np.float32)
-        flat = faiss.rev_swig_ptr(self._index.get_xb(), len(self) * self.dim)
-        return np.asarray(flat, np.float32).reshape(len(self), self.dim)
+        return np.asarray(_Memory(self._index))
 
     def add(self, vectors: NDArray[np.float32]) -> None:
         """Appends (n, D) rows. Raises DimensionError."""

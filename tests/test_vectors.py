@@ -1,9 +1,11 @@
 """The FAISS store keeps the VectorStore contract: order, ties, widths, files."""
 
+import gc
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from selfroute.errors import DimensionError, IndexCorruptError
 from selfroute.memory.base import VectorStore
@@ -62,3 +64,18 @@ def test_a_saved_store_is_read_back(tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"not faiss")
     with pytest.raises(IndexCorruptError):
         FaissVectorStore.load(tmp_path / "bad")
+
+
+def test_rows_outlive_their_store() -> None:
+    wanted = np.arange(64 * 256, dtype=np.float32).reshape(64, 256)
+
+    def rows() -> NDArray[np.float32]:
+        store = FaissVectorStore(256)
+        store.add(wanted)
+        return store.rows
+
+    kept = rows()
+    gc.collect()
+    _overwritten = [np.full((64, 256), -1, np.float32) for _ in range(64)]
+    assert np.array_equal(kept, wanted)
+    assert not kept.flags.writeable
