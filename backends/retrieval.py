@@ -9,6 +9,7 @@ from selfroute.backends.base import Progress
 from selfroute.backends.citations import verify
 from selfroute.backends.context import arrange, choose
 from selfroute.backends.metering import peak_bytes
+from selfroute.backends.relations import GraphAnswer, from_graph
 from selfroute.models.base import Reader
 from selfroute.models.tokenizer import wordpiece
 from selfroute.types import RETRIEVAL, Attempt, Chunk, Estimate, Hit, Query, Usage
@@ -38,13 +39,16 @@ class RetrievalBackend:
         return Estimate(P_CORRECT, SECONDS, min(_budget(query), self._index.stats.tokens))
 
     def answer(self, query: Query, *, after: Attempt | None = None) -> Attempt:
-        """Searches, packs and reads. The attempt's chunks are those read, best first; the generation's spans point
-        into them.
+        """Searches, packs and reads; a relational question is answered by the knowledge graph.
+
+        The attempt's chunks are those read, best first; the generation's spans point into them.
 
         after: its chunks are read again where the budget has room behind this search's own, and count as cached.
         """
-        budget = _budget(query)
         started = perf_counter()
+        if (of_graph := from_graph(query.text, self._index)) is not None:
+            return self._from_graph(of_graph, perf_counter() - started)
+        budget = _budget(query)
         self._progress("search", 0, 1)
         hits = self._index.search(query.text, top_k=self._top_k)
         self._progress("search", 1, 1)
@@ -69,6 +73,14 @@ class RetrievalBackend:
         )
         citations = verify(generation, chunks, self._index)
         return Attempt(self.name, generation, citations, usage, tuple(chunks), tuple(self._notes(hits, chunks, budget)))
+
+    def _from_graph(self, known: GraphAnswer, seconds: float) -> Attempt:
+        """Nothing was read by a reader: the tokens are those of the answer."""
+        usage = Usage(
+            new_tokens=wordpiece().count(known.generation.text), decode_seconds=seconds, peak_bytes=peak_bytes()
+        )
+        citations = verify(known.generation, known.chunks, self._index)
+        return Attempt(self.name, known.generation, citations, usage, known.chunks, known.notes)
 
     def _notes(self, hits: list[Hit], chunks: list[Chunk], budget: int) -> list[str]:
         taken = {chunk.id for chunk in chunks}

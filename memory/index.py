@@ -9,15 +9,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
+from threading import RLock
 from types import TracebackType
+from typing import TypeVar
 
 from selfroute.memory import location
 from selfroute.memory.base import Probe, Progress, Skipped
+from selfroute.memory.graph.graph import KnowledgeGraph
+from selfroute.memory.graph.leading import lead
+from selfroute.memory.graph.related import Related, related
+from selfroute.memory.graph.table import StoredFacts
 from selfroute.memory.keeper import Keeper, nothing_to_index
 from selfroute.memory.snapshot import Ranked, Snapshot
 from selfroute.memory.store import FileRow
@@ -26,6 +32,8 @@ from selfroute.memory.update import UpdateReport
 from selfroute.memory.view import View
 from selfroute.models.base import Embedder
 from selfroute.types import Chunk, Hit
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,8 @@ class Index:
         self.root, self.directory = keeper.root, keeper.directory
         self._keeper = keeper
         self._report: UpdateReport | None = None
+        self._graph: tuple[View, KnowledgeGraph] | None = None
+        self._graph_lock = RLock()
 
     @classmethod
     def open(
@@ -112,14 +122,38 @@ class Index:
 
     # reading
 
-    def search(self, query: str, *, top_k: int = 10) -> list[Hit]:
-        """The best chunks for a question, best first; none for an empty one. Raises ValueError when top_k < 1."""
-        return self._search(query, top_k)[0]
+    def search(self, query: str, *, top_k: int = 10, graph: bool = True) -> list[Hit]:
+        """The best chunks for a question, best first; none for an empty one. Raises ValueError when top_k < 1.
+
+        graph: whether a relational question ("who calls X") is led by what the knowledge graph says.
+        """
+        return self._search(query, top_k, graph)[0]
 
     def probe(self, query: str, *, top_k: int = 10) -> Probe:
-        """A search and its shape."""
-        hits, ranked = self._search(query, top_k)
+        """A search and its shape, by words and vectors alone."""
+        hits, ranked = self._search(query, top_k, graph=False)
         return Probe(tuple(hits), ranked.coverage, ranked.agreement)
+
+    def related(self, query: str) -> Related | None:
+        """What the knowledge graph says to a question; None when it is not relational or names nothing it knows."""
+        return self.from_graph(partial(related, query))
+
+    def from_graph(self, ask: Callable[[KnowledgeGraph], T]) -> T:
+        """What is made of the graph of the generation in force; asked again when another took its place meanwhile."""
+
+        def answer(view: View) -> tuple[T] | None:
+            with self._graph_lock:
+                if self._graph is None or self._graph[0] is not view:
+                    self._graph = view, KnowledgeGraph(StoredFacts(view, self._keeper.store()))
+                found = ask(self._graph[1])
+            state = self._keeper.store().state()
+            return (found,) if state is not None and state.generation == view.state.generation else None
+
+        return self._keeper.reading(answer)[0]
+
+    def chunks_at(self, rows: Sequence[int]) -> list[Chunk] | None:
+        """The chunks that edges name by the store's numbers, in that order; None when one is gone by now."""
+        return self._keeper.store().chunks(rows)
 
     def chunks(self) -> Iterator[Chunk]:
         """Every chunk: files by path, chunks in document order. One that is replaced meanwhile gives its new ones."""
@@ -216,15 +250,18 @@ class Index:
         )
         return self._report
 
-    def _search(self, query: str, top_k: int) -> tuple[list[Hit], Ranked]:
+    def _search(self, query: str, top_k: int, graph: bool) -> tuple[list[Hit], Ranked]:
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}")
         if not query.strip():
             return [], Ranked([], [], [], 0.0, 0.0)
         vector = self._keeper.embedder.encode([query])[0]
+        led = self.related(query) if graph else None
 
         def found(view: View) -> tuple[list[Hit], Ranked] | None:
             ranked = view.snapshot.search(query, vector, top_k=top_k)
+            if led is not None:
+                ranked = lead(ranked, led, view.snapshot.rowids, top_k)
             chunks = self._chunks_at(view, ranked.rows)
             if chunks is None:
                 return None
@@ -251,7 +288,7 @@ class Index:
             if contents is None:
                 return None
             hashed.update(repr((file.path, file.raw_path, file.content_hash, file.reason, file.n_tokens)).encode())
-            hashed.update(repr((contents.chunks, contents.definitions)).encode())
+            hashed.update(repr((contents.chunks, contents.definitions, contents.facts)).encode())
             hashed.update(contents.vectors.tobytes())
         for name, array in sorted(view.snapshot.to_arrays().items()):
             if name not in ("generation", "rowids"):

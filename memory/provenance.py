@@ -20,7 +20,7 @@ _DECIDING = (
     "selfroute.models.lexing",
     "selfroute.models.tokenizer",
 )
-_DECIDING_FOLDER = "selfroute.memory.chunking"
+_DECIDING_FOLDERS = ("selfroute.memory.chunking", "selfroute.memory.graph")
 
 
 def _code_fingerprint() -> str:
@@ -28,8 +28,10 @@ def _code_fingerprint() -> str:
 
     Takes about a millisecond. A comment changed there is a rebuild too, which is only time.
     """
-    folder = find_spec(_DECIDING_FOLDER)
-    paths = [Path(place) for place in (folder.submodule_search_locations if folder else None) or ()]
+    folders = map(find_spec, _DECIDING_FOLDERS)
+    paths = [
+        Path(place) for folder in folders for place in (folder.submodule_search_locations if folder else None) or ()
+    ]
     files = [file for path in paths for file in sorted(path.glob("*.py"))]
     files += [Path(spec.origin) for name in _DECIDING if (spec := find_spec(name)) and spec.origin]
     hashed = blake2b(digest_size=8)

@@ -20,6 +20,7 @@ from hashlib import blake2b
 from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +28,10 @@ from numpy.typing import NDArray
 from selfroute.errors import IndexCorruptError, IndexLockedError, SelfRouteError
 from selfroute.memory.arrays import ArrayFile
 from selfroute.memory.base import Skipped
+from selfroute.memory.graph.facts import Fact
 from selfroute.types import Chunk
 
-FORMAT = 1  # of the schema below and of the files of arrays; another number means: rebuild
+FORMAT = 2  # of the schema below and of the files of arrays; another number means: rebuild
 DATABASE = "index.sqlite"
 ROWS_PER_GENERATION = 1 << 32  # generation G numbers its chunks from G * this
 _BUSY_SECONDS = 10.0
@@ -48,10 +50,16 @@ CREATE TABLE IF NOT EXISTS chunks (
     start_line INTEGER NOT NULL, end_line INTEGER NOT NULL, text TEXT NOT NULL, symbol TEXT NOT NULL,
     kind TEXT NOT NULL, n_tokens INTEGER NOT NULL, defines TEXT NOT NULL, checksum TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS vectors (first_row INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS edges (
+    row INTEGER NOT NULL, n INTEGER NOT NULL, relation TEXT NOT NULL, scope TEXT NOT NULL, name TEXT NOT NULL,
+    expr TEXT NOT NULL, alias TEXT NOT NULL, line INTEGER NOT NULL, end_line INTEGER NOT NULL,
+    checksum INTEGER NOT NULL, PRIMARY KEY (row, n)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS edges_by_name ON edges (name) WHERE relation NOT IN ('binds', 'returns');
 """
 _FILE_COLUMNS = (
     "file_id, path, raw_path, size, mtime_ns, content_hash, reason, first_row, n_chunks, n_tokens, checksum, born"
 )
+_EDGE_COLUMNS = "row, n, relation, scope, name, expr, alias, line, end_line, checksum"
 _CHUNK_COLUMNS = "id, content_hash, path, start_line, end_line, text, symbol, kind, n_tokens, defines, checksum"
 
 # What SQLite says about the machine rather than about the file.
@@ -87,6 +95,14 @@ class FileRow(NamedTuple):
         return self.path, self.raw_path
 
 
+class Edge(NamedTuple):
+    """A fact as it is stored. row: of the chunk that its line is in."""
+
+    row: int
+    fact: Fact
+    checksum: int
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """What is in force. generation 0: nothing complete yet. files: a hash over the rows of its files.
@@ -108,12 +124,13 @@ class State:
 class Contents:
     """The chunks of one file in document order; for each, the qualified names that start in it, and its vector.
 
-    vectors: (n, D) float32.
+    vectors: (n, D) float32. facts: what the file states, each with the chunk (from 0) that its line is in.
     """
 
     chunks: tuple[Chunk, ...]
     definitions: tuple[tuple[str, ...], ...]
     vectors: NDArray[np.float32]
+    facts: tuple[tuple[int, Fact], ...] = ()
 
 
 class Store:
@@ -230,7 +247,8 @@ class Store:
                 return None
             data = blob[0] if blob is not None and file.n_chunks else b""
             checksums = [fields[-1] for fields in rows]
-            if file.checksum != _file_hash(file, checksums, data):
+            edges = self._edges("row >= ? AND row < ?", (file.first_row, file.first_row + file.n_chunks))
+            if file.checksum != _file_hash(file, checksums, data, [edge.checksum for edge in edges]):
                 raise ValueError(f"what is kept of {file.path} is not what was written")
             return Contents(
                 tuple(_chunk(row, fields) for row, *fields in rows),
@@ -238,7 +256,18 @@ class Store:
                 np.frombuffer(data, np.float32).reshape(file.n_chunks, -1)
                 if file.n_chunks
                 else np.empty((0, 0), np.float32),
+                tuple((edge.row - file.first_row, edge.fact) for edge in edges),
             )
+
+    def facts(self, first_row: int, n_chunks: int) -> list[Edge]:
+        """What a file states, in order; nothing for one that is gone."""
+        with self._guarded():
+            return self._edges("row >= ? AND row < ?", (first_row, first_row + n_chunks))
+
+    def named(self, name: str) -> list[Edge]:
+        """What any file of any generation states about a name; facts of HELPERS apart."""
+        with self._guarded():
+            return self._edges("name = ? AND relation NOT IN ('binds', 'returns')", (name,))
 
     # writing: only by the one who holds the writer's lock
 
@@ -268,7 +297,11 @@ class Store:
                 names,
             )
             rows.append((row, *fields, _chunk_hash(row, fields)))
-        file = file._replace(checksum=_file_hash(file, [row[-1] for row in rows], data))
+        edges = [
+            (file.first_row + chunk, n, *fact, _edge_checksum(file.first_row + chunk, n, fact))
+            for n, (chunk, fact) in enumerate(contents.facts)
+        ]
+        file = file._replace(checksum=_file_hash(file, [row[-1] for row in rows], data, [edge[-1] for edge in edges]))
         with self._guarded(), self._transaction():
             if replaces is not None:
                 self._retire(replaces, file.born)
@@ -276,6 +309,7 @@ class Store:
             if rows:
                 self._db.executemany(f"INSERT INTO chunks (row, {_CHUNK_COLUMNS}) VALUES (?{', ?' * 11})", rows)
                 self._db.execute("INSERT INTO vectors VALUES (?, ?)", (file.first_row, data))
+                self._db.executemany(f"INSERT INTO edges ({_EDGE_COLUMNS}) VALUES (?{', ?' * 9})", edges)
         return file._replace(file_id=added.lastrowid or 0)
 
     def retire(self, files: Sequence[FileRow], generation: int) -> None:
@@ -323,6 +357,18 @@ class Store:
         if owner is not None:
             raise ValueError(f"chunk {row} of {owner[0]} is lost")
 
+    def _edges(self, where: str, parameters: tuple[int | str, ...]) -> list[Edge]:
+        """In the order of their rows; ValueError when one is not what was written."""
+        edges = []
+        for row, n, *fields, checksum in self._db.execute(
+            f"SELECT {_EDGE_COLUMNS} FROM edges WHERE {where} ORDER BY row, n", parameters
+        ):
+            fact = Fact(*fields)
+            if checksum != _edge_checksum(row, n, fact):
+                raise ValueError(f"edge {n} of chunk {row} is not what was written")
+            edges.append(Edge(row, fact, checksum))
+        return edges
+
     def _rows(self, where: str, parameters: tuple[int, ...] = ()) -> list[FileRow]:
         rows = self._db.execute(f"SELECT {_FILE_COLUMNS} FROM files WHERE {where}", parameters)
         return sorted(map(FileRow._make, rows), key=lambda file: (file.path, file.raw_path))
@@ -347,6 +393,7 @@ class Store:
     def _drop(self, files: Sequence[FileRow]) -> None:
         spans = [(file.first_row, file.first_row + file.n_chunks) for file in files if file.n_chunks]
         self._db.executemany("DELETE FROM chunks WHERE row >= ? AND row < ?", spans)
+        self._db.executemany("DELETE FROM edges WHERE row >= ? AND row < ?", spans)
         self._db.executemany("DELETE FROM vectors WHERE first_row = ?", [span[:1] for span in spans])
         self._db.executemany("DELETE FROM files WHERE file_id = ?", [(file.file_id,) for file in files])
 
@@ -416,10 +463,14 @@ def _chunk(row: int, fields: Sequence[object]) -> Chunk:
     return Chunk(*fields[:9])  # type: ignore[arg-type]
 
 
-def _file_hash(file: FileRow, checksums: Sequence[str], data: bytes) -> str:
+def _edge_checksum(row: int, n: int, fact: Fact) -> int:
+    return crc32(_SEPARATOR.join(map(str, (row, n, *fact))).encode("utf-8", "surrogatepass"))
+
+
+def _file_hash(file: FileRow, checksums: Sequence[str], data: bytes, edges: Sequence[int]) -> str:
     """Of what stays the same for as long as the file's contents do."""
     fixed = (file.path, file.raw_path, file.content_hash, file.reason, file.first_row, file.n_chunks, file.n_tokens)
-    return _hash(*fixed, *checksums, blake2b(data, digest_size=8).hexdigest())
+    return _hash(*fixed, *checksums, blake2b(data, digest_size=8).hexdigest(), *edges)
 
 
 def _files_hash(files: Sequence[FileRow]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import time
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from selfroute.errors import IndexCorruptError
 from selfroute.memory import arrays
 from selfroute.memory.base import Definition, Document, Progress, Skipped
+from selfroute.memory.graph.facts import Fact
 from selfroute.memory.snapshot import Snapshot
 from selfroute.memory.store import ROWS_PER_GENERATION, Contents, FileRow, State, Store
 from selfroute.memory.view import View, assemble
@@ -162,7 +165,7 @@ def write_changes(
         start = 0
         for file, replaces, chunked in pending:
             end = start + file.n_chunks
-            contents = Contents(chunked.chunks, chunked.definitions, vectors[start:end])
+            contents = Contents(chunked.chunks, chunked.definitions, vectors[start:end], chunked.facts)
             store.write(file, contents, replaces)
             if file.n_chunks:
                 written.fresh[file.first_row] = contents
@@ -200,6 +203,7 @@ def write_changes(
 class _Chunked:
     chunks: tuple[Chunk, ...]
     definitions: tuple[tuple[str, ...], ...]
+    facts: tuple[tuple[int, Fact], ...]
 
 
 def _read(root: Path, entry: FileEntry, row: FileRow | None) -> tuple[FileRow, _Chunked | None]:
@@ -234,11 +238,15 @@ def _chunked(documents: Iterable[Document]) -> _Chunked:
 
     chunks: list[Chunk] = []
     definitions: list[tuple[str, ...]] = []
+    facts: list[tuple[int, Fact]] = []
     for document in documents:
         result = chunk_document(document)
+        ends = [chunk.end_line for chunk in result.chunks]
+        facts += ((len(chunks) + at, fact) for fact in result.facts if (at := bisect_left(ends, fact.line)) < len(ends))
         chunks += result.chunks
         definitions += _names_by_chunk(result.chunks, result.definitions)
-    return _Chunked(tuple(chunks), tuple(definitions))
+    facts.sort(key=itemgetter(0))  # of one chunk they stay in the order of their lines
+    return _Chunked(tuple(chunks), tuple(definitions), tuple(facts))
 
 
 def _names_by_chunk(chunks: Sequence[Chunk], definitions: Iterable[Definition]) -> list[tuple[str, ...]]:

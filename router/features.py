@@ -112,6 +112,7 @@ def kind_of(text: str) -> Kind:
 def extract(query: Query, index: Index) -> Features:
     """The features of a question over an index; the same for the same question and state of the index."""
     kind, probe, stats = kind_of(query.text), index.probe(query.text, top_k=N_PROBED), index.stats
+    related = index.related(query.text)
     scores = [hit.score for hit in probe.hits]
     top = scores[0] if scores else 0.0
     return Features(
@@ -130,4 +131,5 @@ def extract(query: Query, index: Index) -> Features:
         corpus_tokens=stats.tokens,
         corpus_files=stats.files,
         budget_tokens=query.budget_tokens,
+        n_edges=len(related.edges) if related is not None else -1,
     )

@@ -160,7 +160,10 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the router knows before anything is generated; booleans count as 0 or 1."""
+    """What the router knows before anything is generated; booleans count as 0 or 1.
+
+    n_edges: what the knowledge graph answers a relational question with; -1 when it has nothing to say.
+    """
 
     n_words: int
     is_symbol: bool
@@ -178,6 +181,7 @@ class Features:
     corpus_files: int
     budget_tokens: int
     resident_tokens: int = 0
+    n_edges: int = -1
 
     @property
     def corpus_fits(self) -> bool:

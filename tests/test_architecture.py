@@ -24,7 +24,7 @@ HEAVY = {
     "rich": (),
     "langchain_core": ("router/langchain/",),
     "pydantic": ("router/langchain/",),
-    "tree_sitter": ("memory/chunking/",),
+    "tree_sitter": ("memory/chunking/", "memory/graph/python.py", "memory/graph/others.py"),
     "typer": ("router/cli.py",),
     "safetensors": ("models/",),
 }

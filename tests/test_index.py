@@ -435,9 +435,10 @@ def test_an_index_of_another_embedder_is_rebuilt_and_said(root: Path) -> None:
 def test_an_index_of_another_format_is_rebuilt_and_said(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(root) as index:
         digest = index.digest()
+    written = store.FORMAT
     for module in ("store", "keeper"):
-        monkeypatch.setattr(f"selfroute.memory.{module}.FORMAT", 2)
-    with pytest.raises(IndexMissingError, match="format 1"):
+        monkeypatch.setattr(f"selfroute.memory.{module}.FORMAT", written + 1)
+    with pytest.raises(IndexMissingError, match=f"format {written}"):
         opened(root, update=False)
     with opened(root) as index:
         assert "format" in index.notes[0]

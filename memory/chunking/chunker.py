@@ -11,11 +11,13 @@ from hashlib import blake2b
 from selfroute.memory.base import Definition, Document
 from selfroute.memory.chunking.code import outline_code
 from selfroute.memory.chunking.config import outline_json, outline_sections, outline_yaml
-from selfroute.memory.chunking.grammars import grammar_of
+from selfroute.memory.chunking.grammars import ALIASES, grammar_of
 from selfroute.memory.chunking.lines import outline_lines
 from selfroute.memory.chunking.pack import Span, pack
 from selfroute.memory.chunking.pieces import DEFAULT_POLICY, Outline, Policy, Source
 from selfroute.memory.chunking.prose import outline_markdown, outline_rst, outline_text
+from selfroute.memory.graph import prose
+from selfroute.memory.graph.facts import Fact
 from selfroute.types import Chunk
 
 _OUTLINES: dict[str, Callable[[Source, Policy], Outline]] = {
@@ -38,10 +40,11 @@ _CPP_HEADER = re.compile(r"^\s*(?:class \w|namespace\b|template ?<|public:|using
 
 @dataclass(frozen=True, slots=True)
 class ChunkedDocument:
-    """chunks: in order, disjoint, each non-blank line in exactly one. definitions: by first line."""
+    """chunks: in order, disjoint, each non-blank line in exactly one. definitions: by first line. facts: by line."""
 
     chunks: tuple[Chunk, ...]
     definitions: tuple[Definition, ...]
+    facts: tuple[Fact, ...] = ()
 
 
 def chunk_document(document: Document, policy: Policy = DEFAULT_POLICY) -> ChunkedDocument:
@@ -59,7 +62,8 @@ def chunk_document(document: Document, policy: Policy = DEFAULT_POLICY) -> Chunk
         line_floor = -(-policy.limit // policy.line_window)
     pieces = sorted(outline.pieces, key=lambda piece: piece.row)
     spans = pack(pieces, source, policy, line_floor=line_floor)
-    return ChunkedDocument(tuple(_chunks(document.path, source, spans)), tuple(outline.definitions))
+    facts = outline.facts or prose.facts(document.text, document.language)
+    return ChunkedDocument(tuple(_chunks(document.path, source, spans)), tuple(outline.definitions), tuple(facts))
 
 
 def _outline(document: Document, source: Source, policy: Policy) -> Outline | None:
@@ -67,7 +71,7 @@ def _outline(document: Document, source: Source, policy: Policy) -> Outline | No
     if language == "c" and document.path.endswith(".h") and _CPP_HEADER.search(document.text):
         language = "cpp"
     if (grammar := grammar_of(language)) is not None:
-        return outline_code(source, grammar, policy)
+        return outline_code(source, ALIASES.get(language, language), grammar, policy)
     outline = _OUTLINES.get(language)
     return outline(source, policy) if outline is not None else None
 

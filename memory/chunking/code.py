@@ -29,6 +29,7 @@ from selfroute.memory.chunking.grammars import (
 )
 from selfroute.memory.chunking.names import FUNCTION_VALUES, assigned_names, definition_name
 from selfroute.memory.chunking.pieces import Outline, Piece, Policy, Source
+from selfroute.memory.graph import others, python
 
 PARSE_SECONDS = (0.5, 3.0)  # of CPU time: for a start, and for each megabyte; ordinary code takes 0.2 a megabyte
 _MAX_OPEN = 4_000_000  # squares of how many `<` are open at once: 16 bytes each while Java or C# is parsed
@@ -40,15 +41,21 @@ _MAX_VISITS = 300_000  # nodes whose children are looked at; beyond that the res
 _FIRST_WEIGHT = 2  # keeps the first statement, often a docstring, with the line above it
 
 
-def outline_code(source: Source, grammar: Grammar, policy: Policy) -> Outline | None:
-    """The pieces and definitions of a program, or None when it cannot be parsed in reasonable time."""
+def outline_code(source: Source, language: str, grammar: Grammar, policy: Policy) -> Outline | None:
+    """The pieces, definitions and facts of a program, or None when it cannot be parsed in reasonable time."""
     data = source.text.encode("utf-8", "replace")
     tree = _parse(source.text, data, grammar)
     if tree is None:
         return None
     walk = _Walk(source, data, grammar, policy)
     walk.run(tree.root_node)
-    return Outline(list(walk.pieces.values()), walk.definitions)
+    parsed_by = tree_sitter_language(grammar.package, grammar.entry)
+    facts = (
+        python.facts(tree.root_node, data, parsed_by)
+        if language == "python"
+        else others.facts(language, tree.root_node, data, parsed_by, walk.definitions)
+    )
+    return Outline(list(walk.pieces.values()), walk.definitions, facts)
 
 
 def _parse(text: str, data: bytes, grammar: Grammar) -> Tree | None:

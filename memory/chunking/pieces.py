@@ -6,10 +6,11 @@ next one, so that nothing between them is lost. pack.py makes chunks of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 
 from selfroute.memory.base import Definition
+from selfroute.memory.graph.facts import Fact
 from selfroute.models.tokenizer import wordpiece
 
 LIMIT_TOKENS = 256  # a chunk's: what MiniLM was trained to read at once
@@ -65,6 +66,7 @@ class Outline:
 
     pieces: list[Piece]
     definitions: list[Definition]
+    facts: list[Fact] = field(default_factory=list)
 
 
 class Source:

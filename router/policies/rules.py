@@ -2,20 +2,21 @@
 
 Before an attempt, the first rule that holds:
 
-1. The whole corpus fits the budget: long-context. There is nothing to gain from leaving any of it out.
-2. A global, comparing, counting or listing question: its answer is spread over the corpus. Long-context when the whole
+1. A relational question ("who calls X") whose name the knowledge graph knows: retrieval, which answers it by edges.
+2. The whole corpus fits the budget: long-context. There is nothing to gain from leaving any of it out.
+3. A global, comparing, counting or listing question: its answer is spread over the corpus. Long-context when the whole
    corpus may be read (query.limits), else retrieval, and the reason says that it may be incomplete.
-3. A question that names a symbol: retrieval. Its definition is one place, which search finds by name.
-4. Anything else: retrieval, which costs a hundredth and answers as well where the answer stands in one place.
+4. A question that names a symbol: retrieval. Its definition is one place, which search finds by name.
+5. Anything else: retrieval, which costs a hundredth and answers as well where the answer stands in one place.
 
-A question that names a symbol and counts or compares ("how many classes inherit from Field") is of rule 2.
+A question that names a symbol and counts or compares ("how many classes inherit from Field") is of rule 3.
 
 After an attempt:
 
-5. It holds an answer: accept.
-6. Retrieval found none, but the best chunk of the search holds at least half of the question's weight, and the whole
+6. It holds an answer: accept.
+7. Retrieval found none, but the best chunk of the search holds at least half of the question's weight, and the whole
    corpus may be read: long-context, once. The words stand there together, so the answer may stand beside them.
-7. Otherwise decline: the corpus does not speak of it. (Reading everything for a question without an answer is what
+8. Otherwise decline: the corpus does not speak of it. (Reading everything for a question without an answer is what
    makes escalating policies hallucinate.)
 """
 
@@ -30,7 +31,7 @@ MIN_COVERAGE = 0.5  # of the question's term weight, in the best chunk, for the 
 
 
 class RulesPolicy:
-    """The rules above. min_coverage: of rule 6; above 1 it never escalates."""
+    """The rules above. min_coverage: of rule 7; above 1 it never escalates."""
 
     name = "rules"
 
@@ -40,12 +41,15 @@ class RulesPolicy:
     def decide(
         self, query: Query, features: Features, estimates: Mapping[str, Estimate], attempts: Sequence[Attempt] = ()
     ) -> Decision:
-        """Rules 1 to 4 without an attempt, 5 to 7 after one."""
+        """Rules 1 to 5 without an attempt, 6 to 8 after one."""
         too_much = excess(query, estimates[LONG_CONTEXT])
         if attempts:
             return self._after(attempts, features, estimates, too_much)
         kind = _spread_over_corpus(features)
         size = f"{features.corpus_tokens:,} tokens"
+        if features.n_edges >= 0:
+            known = f"{features.n_edges} edges" if features.n_edges != 1 else "1 edge"
+            return Decision(RETRIEVAL, estimates, f"a relational question that the knowledge graph answers: {known}")
         if features.corpus_fits and not too_much:
             return Decision(
                 LONG_CONTEXT, estimates, f"the whole corpus, {size}, fits the budget of {features.budget_tokens:,}"

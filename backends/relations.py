@@ -1,0 +1,121 @@
+"""A relational question answered by the knowledge graph: its edges as text, each line of them quoted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from selfroute.memory.graph import ways
+from selfroute.memory.graph.nodes import CERTAIN, Edge, Node
+from selfroute.memory.graph.related import Related
+from selfroute.types import Chunk, Generation, Span
+
+if TYPE_CHECKING:
+    from selfroute.memory.index import Index
+
+MAX_SHOWN = 20  # edges in an answer; the rest are counted
+# How a relation is told, of one place and of several; the name stands between backquotes.
+_TOLD = {
+    ways.CALLERS: ("{name} is used in {n}:", "Nothing in this corpus is seen to use {name}."),
+    ways.CALLEES: ("{name} calls {n}:", "{name} is not seen to call anything of this corpus."),
+    ways.SUBCLASSES: ("{name} is the base of {n}:", "Nothing in this corpus inherits from {name}."),
+    ways.BASES: ("{name} inherits from {n}:", "{name} names no base."),
+    ways.OVERRIDES: ("{name} is overridden in {n}:", "Nothing in this corpus overrides {name}."),
+    ways.MEMBERS: ("{name} defines {n}:", "{name} defines nothing further."),
+    ways.IMPORTERS: ("{name} is imported in {n}:", "Nothing in this corpus imports {name}."),
+    ways.IMPORTS: ("{name} imports {n}:", "{name} imports nothing."),
+    ways.IMPACT: ("{n} would notice a change of {name}:", "Nothing in this corpus is seen to depend on {name}."),
+    ways.PATH: ("{name} reaches {other} in {n}:", "No way along calls leads from {name} to {other}."),
+}
+_UNITS = {ways.PATH: ("call", "calls")}
+
+
+@dataclass(frozen=True, slots=True)
+class GraphAnswer:
+    """generation: its spans point into chunks. notes: what a reader should know of how it was found."""
+
+    generation: Generation
+    chunks: tuple[Chunk, ...]
+    notes: tuple[str, ...]
+
+
+def from_graph(text: str, index: Index) -> GraphAnswer | None:
+    """The graph's answer; None when the question is not relational, or names nothing that the corpus knows.
+
+    That there are no edges is an answer too, and the definition of what was asked about is its quote.
+    """
+    found = index.related(text)
+    if found is None:
+        return None
+    shown = found.edges[:MAX_SHOWN]
+    places = [(edge.row, edge.line) for edge in shown] or _definitions(found, index)
+    chunks = index.chunks_at(list(dict.fromkeys(row for row, _ in places)))
+    if chunks is None or not places:  # rewritten this moment, or nothing to quote: the words decide
+        return None
+    by_row = dict(zip(dict.fromkeys(row for row, _ in places), enumerate(chunks), strict=True))
+    spans = [_span(*by_row[row], line) for row, line in places]
+    quotes = [chunks[span.chunk].text[span.start : span.end] for span in spans]
+    certainty = sum(edge.certainty for edge in shown) / len(shown) if shown else CERTAIN
+    return GraphAnswer(
+        Generation(_told(found, quotes), tuple(dict.fromkeys(spans)), round(certainty, 3)),
+        tuple(chunks),
+        tuple(_notes(found)),
+    )
+
+
+def _definitions(found: Related, index: Index) -> list[tuple[int, int]]:
+    """(row, line) of each thing asked about."""
+    places = index.from_graph(lambda graph: [graph.place(node) for node in found.nodes])
+    return [(placed.row, placed.fact.line) for placed in places if placed is not None]
+
+
+def _span(at: int, chunk: Chunk, line: int) -> Span:
+    """One line of a chunk without the space around it, the whole chunk when it does not reach that line."""
+    lines = chunk.text.split("\n")
+    n = line - chunk.start_line
+    if not 0 <= n < len(lines):
+        return Span(at, 0, len(chunk.text), 1.0)
+    start = sum(len(before) + 1 for before in lines[:n])
+    text = lines[n]
+    return Span(at, start + len(text) - len(text.lstrip()), start + len(text.rstrip()), 1.0)
+
+
+def _told(found: Related, quotes: list[str]) -> str:
+    asked = found.asked
+    some, none = _TOLD[asked.relation]
+    name, other = f"`{asked.name}`", f"`{asked.other}`"
+    if not found.edges:
+        return none.format(name=name, other=other)
+    one, several = _UNITS.get(asked.relation, ("place", "places"))
+    n = len(found.edges)
+    lines = [some.format(name=name, other=other, n=f"{n} {one if n == 1 else several}")]
+    for edge, quote in zip(found.edges, quotes, strict=False):
+        about = _about(edge, asked.relation)
+        unsure = "" if edge.certainty == CERTAIN else " (perhaps: its owner's type is not known)"
+        lines.append(f"  {edge.path}:{edge.line}{f' {about}' if about else ''}: {quote}{unsure}")
+    if n > len(quotes):
+        lines.append(f"  and {n - len(quotes)} more")
+    return "\n".join(lines)
+
+
+def _about(edge: Edge, relation: str) -> str:
+    """The end of the edge that the question does not name."""
+    if relation in (ways.CALLEES, ways.MEMBERS, ways.BASES, ways.IMPORTS):
+        return _short(edge.target)
+    if relation == ways.PATH:
+        return f"{_short(edge.source)} -> {_short(edge.target)}"
+    return _short(edge.source) if edge.source.name else ""
+
+
+def _short(node: Node) -> str:
+    return node.name or node.path
+
+
+def _notes(found: Related) -> list[str]:
+    where = ", ".join(f"{node}" + (f" ({node.path})" if node.path and node.name else "") for node in found.nodes[:4])
+    more = f" and {len(found.nodes) - 4} more" if len(found.nodes) > 4 else ""
+    notes = [f"answered from the knowledge graph, {len(found.edges)} edges; {found.asked.name!r} is {where}{more}"]
+    unsure = sum(edge.certainty < CERTAIN for edge in found.edges)
+    if unsure:
+        notes.append(f"{unsure} of them by name: the type of what the name is looked up on is not known")
+    return notes

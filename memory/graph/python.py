@@ -1,0 +1,329 @@
+"""The facts of a Python file, from its syntax tree: one query in C finds the nodes of interest, this reads those."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from tree_sitter import Language, Node, Query, QueryCursor
+
+from selfroute.memory.graph.facts import (
+    ANNOTATED,
+    BARE,
+    BINDS,
+    CALLS,
+    DEFINES,
+    IMPORTS,
+    INHERITS,
+    REFERENCES,
+    RETURNS,
+    STAR,
+    UNKNOWN,
+    Fact,
+)
+
+_QUERY = """
+(class_definition) @class
+(function_definition) @function
+(import_statement) @import
+(import_from_statement) @from
+(call) @call
+(assignment) @assign
+(named_expression) @walrus
+(as_pattern) @as
+(return_statement (_) @return)
+(decorator [(identifier) (attribute)] @name)
+(call arguments: (argument_list [(identifier) (attribute)] @name))
+(type [(identifier) (attribute)] @name)
+(keyword_argument value: [(identifier) (attribute)] @name)
+(pair value: [(identifier) (attribute)] @name)
+(list [(identifier) (attribute)] @name)
+(tuple [(identifier) (attribute)] @name)
+"""
+_CHAIN = re.compile(rb"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*\Z")
+_LITERALS = {
+    "string": "str",
+    "concatenated_string": "str",
+    "integer": "int",
+    "float": "float",
+    "list": "list",
+    "list_comprehension": "list",
+    "dictionary": "dict",
+    "dictionary_comprehension": "dict",
+    "set": "set",
+    "set_comprehension": "set",
+    "tuple": "tuple",
+    "true": "bool",
+    "false": "bool",
+}
+_MAX_EXPR = 200  # characters
+_MAX_DEPTH = 12
+_MAX_RETURNS = 4  # of a function that says what it gives back
+_NOT_NAMES = frozenset(
+    "self cls None True False str int float bool bytes object list dict set tuple frozenset type Any t.Any".split()
+)
+
+
+def facts(root: Node, data: bytes, language: Language) -> list[Fact]:
+    """What the file states, in the order of its lines."""
+    captures = QueryCursor(_query(language)).captures(root)
+    nodes = [(node.start_byte, -node.end_byte, kind, node) for kind, found in captures.items() for node in found]
+    nodes.sort(key=lambda item: item[:3])
+    reading = _Reading(data)
+    for _, end, kind, node in nodes:
+        reading.visit(kind, node, -end)
+    return reading.facts
+
+
+@cache
+def _query(language: Language) -> Query:
+    return Query(language, _QUERY)
+
+
+class _Reading:
+    """The open scopes, innermost last: (end byte, qualified name, whether it is a class)."""
+
+    def __init__(self, data: bytes) -> None:
+        self.facts: list[Fact] = []
+        self._data = data
+        self._scopes: list[tuple[int, str, bool]] = [(len(data) + 1, "", False)]
+        self._n_returns: dict[str, int] = {}
+        self._locals: dict[str, set[str]] = {}  # of each function: its parameters and what it assigns
+
+    def visit(self, kind: str, node: Node, end: int) -> None:
+        while self._scopes[-1][0] <= node.start_byte:
+            self._scopes.pop()
+        if kind == "class":
+            self._class(node, end)
+        elif kind == "function":
+            self._function(node, end)
+        elif kind == "call":
+            self._call(node)
+        elif kind == "assign":
+            self._assign(node, node.child_by_field_name("left"), node.child_by_field_name("right"))
+        elif kind == "walrus":
+            self._assign(node, node.child_by_field_name("name"), node.child_by_field_name("value"))
+        elif kind == "import":
+            self._import(node)
+        elif kind == "from":
+            self._from(node)
+        elif kind == "as":
+            self._as(node)
+        elif kind == "return":
+            self._return(node)
+        else:
+            self._name(node)
+
+    def _add(
+        self, relation: str, name: str, expr: str, node: Node, *, alias: str = "", scope: str | None = None
+    ) -> None:
+        line = node.start_point[0] + 1
+        self.facts.append(
+            Fact(relation, self._scopes[-1][1] if scope is None else scope, name, expr[:_MAX_EXPR], alias, line, line)
+        )
+
+    def _text(self, node: Node) -> str:
+        return self._data[node.start_byte : node.end_byte].decode("utf-8", "replace")
+
+    # definitions
+
+    def _class(self, node: Node, end: int) -> None:
+        qualified = self._define(node, "class", "")
+        if not qualified:
+            return
+        bases = node.child_by_field_name("superclasses")
+        for base in bases.named_children if bases is not None else ():
+            if base.type != "keyword_argument" and base.type != "comment":
+                expr = self._expr(base)
+                if not expr.startswith(UNKNOWN):
+                    self._add(INHERITS, _last(expr), expr, base, scope=qualified)
+        self._scopes.append((end, qualified, True))
+
+    def _function(self, node: Node, end: int) -> None:
+        in_class = self._scopes[-1][2]
+        parameters = node.child_by_field_name("parameters")
+        names: list[str] = []
+        typed: list[tuple[str, Node]] = []
+        for parameter in parameters.named_children if parameters is not None else ():
+            name = parameter if parameter.type == "identifier" else parameter.child_by_field_name("name")
+            if name is None and parameter.named_child_count:
+                name = parameter.named_children[0]
+            if name is None or parameter.type in ("comment", "keyword_separator", "positional_separator"):
+                continue
+            text = self._text(name)
+            names.append(text.lstrip("*"))
+            annotation = parameter.child_by_field_name("type")
+            if annotation is not None and not text.startswith("*"):
+                typed.append((text, annotation))
+        qualified = self._define(node, "method" if in_class else "function", " ".join(names))
+        if not qualified:
+            return
+        self._locals[qualified] = set(names)
+        for text, annotation in typed:
+            self._add(BINDS, text, ANNOTATED + self._annotation(annotation), annotation, scope=qualified)
+        returned = node.child_by_field_name("return_type")
+        if returned is not None:
+            self._add(RETURNS, "", ANNOTATED + self._annotation(returned), returned, scope=qualified)
+            self._n_returns[qualified] = _MAX_RETURNS
+        self._scopes.append((end, qualified, False))
+
+    def _define(self, node: Node, kind: str, parameters: str) -> str:
+        """Adds the definition, and gives its qualified name."""
+        name = node.child_by_field_name("name")
+        if name is None or not name.text:
+            return ""
+        outer = node.parent
+        decorated = outer if outer is not None and outer.type == "decorated_definition" else node
+        decorators = [
+            self._expr(child.named_children[0]).removesuffix("()")
+            for child in (decorated.named_children if decorated is not node else ())
+            if child.type == "decorator" and child.named_children
+        ]
+        text, scope = self._text(name), self._scopes[-1][1]
+        expr = " ".join([kind, *(f"@{decorator}" for decorator in decorators)])
+        first, last = decorated.start_point[0] + 1, node.end_point[0] + 1
+        self.facts.append(Fact(DEFINES, scope, text, expr[:_MAX_EXPR], parameters[:_MAX_EXPR], first, last))
+        return f"{scope}.{text}" if scope else text
+
+    # imports
+
+    def _import(self, node: Node) -> None:
+        for child in node.children_by_field_name("name"):
+            alias = ""
+            if child.type == "aliased_import":
+                named = child.child_by_field_name("alias")
+                alias = self._text(named) if named is not None else ""
+                inner = child.child_by_field_name("name")
+                child = inner if inner is not None else child
+            module = self._text(child)
+            self._add(IMPORTS, _last(module), module, child, alias=alias)
+
+    def _from(self, node: Node) -> None:
+        module = node.child_by_field_name("module_name")
+        if module is None:
+            return
+        base = "".join(self._text(module).split())
+        if base.strip("."):
+            self._add(IMPORTS, _last(base), base, module, alias=BARE)
+        joined = base if base.endswith(".") else f"{base}."
+        names = node.children_by_field_name("name")
+        if not names and any(child.type == "wildcard_import" for child in node.named_children):
+            self._add(IMPORTS, STAR, base, node, alias=STAR)
+        for child in names:
+            alias = ""
+            if child.type == "aliased_import":
+                named, inner = child.child_by_field_name("alias"), child.child_by_field_name("name")
+                alias = self._text(named) if named is not None else ""
+                child = inner if inner is not None else child
+            name = self._text(child)
+            self._add(IMPORTS, name, joined + name, child, alias=alias or name)
+
+    # uses
+
+    def _call(self, node: Node) -> None:
+        function = node.child_by_field_name("function")
+        if function is None:
+            return
+        expr = self._expr(function)
+        name = _last(expr)
+        if name and not name.startswith(UNKNOWN):
+            # the line of the name: a chain over many lines is called where its last name stands
+            at = function.child_by_field_name("attribute") or function
+            self._add(CALLS, name, expr, at)
+
+    def _name(self, node: Node) -> None:
+        expr = self._expr(node)
+        head = expr.partition(".")[0]
+        is_local = head not in ("self", "cls") and head in self._locals.get(self._scopes[-1][1], ())
+        if not is_local and expr not in _NOT_NAMES and not expr.startswith(UNKNOWN):
+            self._add(REFERENCES, _last(expr), expr, node)
+
+    # values
+
+    def _assign(self, node: Node, left: Node | None, right: Node | None) -> None:
+        annotation = node.child_by_field_name("type")
+        if left is None or (right is None and annotation is None):
+            return
+        value = ANNOTATED + self._annotation(annotation) if annotation is not None else ""
+        if not value and right is not None:
+            value = self._expr(right)
+        if value.startswith(UNKNOWN):
+            value = UNKNOWN
+        scope, is_class = self._scopes[-1][1:]
+        if left.type == "identifier":
+            if scope and not is_class and value == UNKNOWN:
+                return
+            name = self._text(left)
+            if scope in self._locals:
+                self._locals[scope].add(name)
+            if not scope or is_class:
+                kind = "constant" if not scope else "attribute"
+                line, end_line = node.start_point[0] + 1, node.end_point[0] + 1
+                self.facts.append(Fact(DEFINES, scope, name, kind, "", line, end_line))
+            self._add(BINDS, name, value, left)
+        elif left.type == "attribute" and value != UNKNOWN:
+            owner, member = left.child_by_field_name("object"), left.child_by_field_name("attribute")
+            holder = next((s for s in reversed(self._scopes[:-1]) if s[2]), None)
+            if owner is not None and member is not None and holder and self._text(owner) in ("self", "cls"):
+                self._add(BINDS, self._text(member), value, left, alias=scope, scope=holder[1])
+
+    def _as(self, node: Node) -> None:
+        """`with value as name`; `except Kind as name` gives name an instance of Kind."""
+        if node.named_child_count < 2 or node.parent is None:
+            return
+        value, target = node.named_children[0], node.named_children[-1]
+        name = self._text(target)
+        if not name.isidentifier():
+            return
+        expr = self._expr(value)
+        if not expr.startswith(UNKNOWN):
+            entered = f"{expr}.__enter__()" if node.parent.type == "with_item" else f"{expr}()"
+            self._add(BINDS, name, entered, target)
+
+    def _return(self, node: Node) -> None:
+        scope = self._scopes[-1][1]
+        n = self._n_returns.get(scope, 0)
+        expr = self._expr(node) if n < _MAX_RETURNS else UNKNOWN
+        if scope and not expr.startswith(UNKNOWN):
+            self._n_returns[scope] = n + 1
+            self._add(RETURNS, "", expr, node)
+
+    def _annotation(self, node: Node) -> str:
+        return " ".join(self._text(node).split())
+
+    def _expr(self, node: Node, depth: int = 0) -> str:
+        text = self._data[node.start_byte : node.end_byte]
+        if len(text) <= _MAX_EXPR and _CHAIN.match(text):
+            return text.decode("utf-8", "replace")
+        kind = node.type
+        if depth > _MAX_DEPTH:
+            return UNKNOWN
+        if kind == "attribute":
+            owner, name = node.child_by_field_name("object"), node.child_by_field_name("attribute")
+            if owner is None or name is None:
+                return UNKNOWN
+            return f"{self._expr(owner, depth + 1)}.{self._text(name)}"
+        if kind == "call":
+            function = node.child_by_field_name("function")
+            return f"{self._expr(function, depth + 1)}()" if function is not None else UNKNOWN
+        if kind == "subscript":
+            value = node.child_by_field_name("value")
+            return f"{self._expr(value, depth + 1)}[]" if value is not None else UNKNOWN
+        if kind in ("parenthesized_expression", "await", "expression_list", "type") and node.named_child_count == 1:
+            return self._expr(node.named_children[0], depth + 1)
+        if kind == "boolean_operator":  # `given or Default()`
+            right = node.child_by_field_name("right")
+            return self._expr(right, depth + 1) if right is not None else UNKNOWN
+        if kind == "conditional_expression" and node.named_child_count == 3:
+            either = (self._expr(node.named_children[0], depth + 1), self._expr(node.named_children[2], depth + 1))
+            return next(filter(lambda expr: not expr.startswith(UNKNOWN) and expr != "None", either), UNKNOWN)
+        if kind in _LITERALS:
+            return f"{_LITERALS[kind]}()"
+        if kind == "identifier":
+            return self._text(node)
+        return UNKNOWN
+
+
+def _last(expr: str) -> str:
+    """`get` of "session().get", "" when it ends in a call or an item."""
+    return expr.rpartition(".")[2] if not expr.endswith(("()", "[]")) else ""

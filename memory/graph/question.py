@@ -1,0 +1,141 @@
+"""Relational questions: which relation a question asks for, and of what.
+
+Names are found first (quoted, spelled as code, or standing where a relation wants one) and put out of the way as X0,
+X1; what is left is matched against the ways in which people ask. A question of no such way is none: it is answered as
+any other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from selfroute.memory.graph.ways import IMPACT, PATH, WAYS
+
+MAX_CHARACTERS = 400  # of a question; a longer one tells a story
+
+_QUOTED = re.compile(r"`([^`\s]{1,200}(?: ?\(\))?)`|[\"'‘“]([\w./:#-]{1,200}(?:\(\))?)[\"'’”]")
+_CODE = re.compile(
+    r"(?<![\w./])(?:[\w-]+/)+[\w.-]+\.\w+|(?<![\w.])[A-Za-z_]\w*(?:(?:\.|::|->|#)[A-Za-z_]\w*)+(?:\(\))?"
+    r"|(?<!\w)[A-Za-z_]\w*\(\)|(?<!\w)_+[A-Za-z]\w*|(?<!\w)[A-Za-z]+_\w+|(?<!\w)[A-Za-z]*[a-z][A-Z]\w*|(?<!\w)[A-Z]{2,}[a-z]\w*"
+)
+_NAME = re.compile(rf"{_QUOTED.pattern}|{_CODE.pattern}|(?<!\w)[A-Za-z_]\w*")
+_MAX_NAMES = 9
+_PUNCTUATION = re.compile(r"[,;!:]|(?<!\w)please(?!\w)|(?<=X\d)\(\)")
+_ABBREVIATIONS = frozenset({"e.g", "i.e", "etc", "vs"})
+# Words of the asking itself, which a corpus may well define too.
+_ASKING = frozenset(
+    """
+    a about across actually after all an and any anything anywhere are around as at base bases be been before between
+    body break breaks broken by call called caller callers calling calls can change changed changes changing child
+    children class classes code codebase come comes could count define defined defines definition delete deleted
+    depend dependencies dependency dependent depends derive derived derives descend descendants did different direct
+    directly do does done each else end every everything everywhere exactly extend extended extends file files find
+    for from function functions get gets getting give given go goes happen happens has have helper how i if implement
+    implementation implementations implemented implementing implements import imported importer importers imported
+    importing imports in inherit inheritance inherited inherits inside instances internally into invoke invoked invokes
+    invoking is it its kind know lead leads library list live look lookup made make makes many me method methods
+    modify module modules my name names need needs of on one ones or other our out over overridden override overrides
+    package packages parent parents part parts path place places please point points project pull pulled pulls reach
+    reached reaches refer reference referenced references rely relies remove removed rename renamed repo repository
+    rely rest return returns run runs safe see show site sites so some somebody someone something somewhere source
+    statement statements subclass subclassed subclasses subclassing such super superclass superclasses take takes tell
+    test tests than that the their them there these they thing things this those through to touch trigger triggered
+    triggers turn type types under up upon us usage usages use used user users uses using want was way we were what
+    whatever when where whether which who whoever whole whom whose why will with within without would you your
+    """.split()
+)
+
+_KIND = (
+    r"(?:abstract |base |parent |helper |async |static |class |private |public |property )*"
+    r"(?:function|method|class(?:es)?|module|file|package|protocol|interface|trait|helper|constructor|decorator|symbol|routine|"
+    r"property|mixin|exception|struct|type|submodule|script|api|definition|coroutine|generator|hook|name|object)s?"
+)
+# Asked of how a thing works or is to be used, not of who uses it.
+_OF_USE = re.compile(
+    r"\b(?:what happens (?:when|if|after|once)|how (?:do|can|could|should|would|shall) (?:i|we|you|one)|how to|why)\b"
+    r"|^when\b"
+)
+# "X0 of X1", "X0 as defined in the module X1": what a name is of is not what is asked about.
+_QUALIFIED = re.compile(
+    r"X(\d)(?:'s)? (?:(?:as )?(?:defined|declared|living|that lives|found|located|implemented)? ?"
+    r"(?:of|on|from|in|inside|within|under)|\(?(?:from|in|of)) (?:the )?"
+    rf"(?:{_KIND} )?X(\d)(?: {_KIND}\b)?\)?"
+)
+_POSSESSIVE = re.compile(rf"X(\d)'s? (?:own )?(?:{_KIND} )?X(\d)")
+_DRESSED = re.compile(
+    rf"(?:(?:the|a|an|our|this|that|its) )?(?:{_KIND} )?(?:(?:named|called) )?"
+    rf"(X\d)(?:\(\))?(?: {_KIND}(?! (?:of|for) )\b)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A relation that a question asks for. name: of what; within: what the name is of, "" when not said.
+
+    other: the far end of a PATH.
+    """
+
+    relation: str
+    name: str
+    within: str = ""
+    other: str = ""
+
+
+def parse(text: str, known: Callable[[str], bool]) -> Asked | None:
+    """What a question asks of the graph, None when it asks something else. known: whether the corpus defines a word.
+
+    What is quoted or spelled as code is a name in any case; only without one do plain words count that are known.
+    """
+    text = " ".join(text.split())
+    if not text or len(text) > MAX_CHARACTERS:
+        return None
+    return _match(*_named(text, lambda word: False)) or _match(*_named(text, known))
+
+
+def _named(text: str, known: Callable[[str], bool]) -> tuple[str, list[str]]:
+    """The question in lower case with its names as X0, X1, ..., and the names."""
+    names: list[str] = []
+    kept: list[str] = []
+    end = 0
+    for found in _NAME.finditer(text):
+        inner = next(filter(None, found.groups()), "")
+        is_code = bool(inner or _CODE.fullmatch(found[0])) and found[0].lower() not in _ABBREVIATIONS
+        is_word = not is_code and found[0].lower() not in _ASKING and known(found[0])
+        if (is_code or is_word) and len(names) < _MAX_NAMES:
+            kept += (text[end : found.start()].lower(), f"X{len(names)}")
+            names.append((inner or found[0]).replace(" ", ""))
+            end = found.end()
+    return "".join((*kept, text[end:].lower())), names
+
+
+def _match(text: str, names: list[str]) -> Asked | None:
+    if not names:
+        return None
+    within: dict[int, int] = {}
+
+    def owned(found: re.Match[str]) -> str:
+        within[int(found[1])] = int(found[2])
+        return f"X{found[1]}"
+
+    def owning(found: re.Match[str]) -> str:
+        within[int(found[2])] = int(found[1])
+        return f"X{found[2]}"
+
+    text = _DRESSED.sub(r"\1", text)
+    text = _POSSESSIVE.sub(owning, text)
+    text = _QUALIFIED.sub(owned, text)
+    left = [int(digit) for digit in dict.fromkeys(re.findall(r"X(\d)", text))]
+    if not left:
+        return None
+    text = re.sub(r"X(\d)", lambda found: f"X{left.index(int(found[1]))}", text)
+    text = " ".join(_PUNCTUATION.sub(" ", text).split())
+    of_use = bool(_OF_USE.search(text))
+    for relation, pattern in WAYS:
+        if of_use and relation not in (IMPACT, PATH):
+            continue
+        if pattern.search(text) and (relation != PATH or len(left) > 1):
+            other = names[left[1]] if relation == PATH and len(left) > 1 else ""
+            return Asked(relation, names[left[0]], names[within[left[0]]] if left[0] in within else "", other)
+    return None

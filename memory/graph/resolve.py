@@ -1,0 +1,420 @@
+"""What an expression of a Python file means: the definitions it may stand for, by scopes, imports, types and bases.
+
+A small abstract interpreter over the facts of the files: names are looked up in the scopes around them, imports are
+followed through re-exports, `self` is an instance of the class around, calls of a class give instances, calls of a
+function what it is annotated to return or is seen to return, and attributes are looked up along the method resolution
+order. Everything is evaluated when it is asked for, and remembered.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import re
+from collections import defaultdict
+from typing import NamedTuple
+
+from selfroute.memory.graph.facts import ANNOTATED, BARE, BINDS, DEFINES, IMPORTS, INHERITS, RETURNS, STAR, Fact
+from selfroute.memory.graph.modules import Modules
+from selfroute.memory.graph.nodes import FactTable, Node, Placed
+
+MODULE, DEFINITION, INSTANCE, EXTERNAL = "module", "definition", "instance", "external"
+_TOKEN = re.compile(r"\w+|\(\)|\[\]")
+_MAX_DEPTH = 24  # of what one expression leads to
+_MAX_VALUES = 8
+_BUILTINS = frozenset(dir(builtins))
+# An annotation that holds what is of interest; what a generator or a context manager yields counts as its value.
+_WRAPPERS = frozenset(
+    "Optional Annotated ClassVar Final Required NotRequired ReadOnly Type type Awaitable Coroutine Iterator Generator"
+    " AsyncIterator AsyncGenerator ContextManager AsyncContextManager AbstractContextManager"
+    " AbstractAsyncContextManager LocalProxy ContextVar".split()
+)
+_LAST_ARGUMENT = frozenset({"Coroutine"})
+_PROPERTIES = (
+    "property",
+    "cached_property",
+    "locked_cached_property",
+    "reify",
+    "hybrid_property",
+    "under_cached_property",
+)
+
+
+class Value(NamedTuple):
+    """What an expression may stand for. node: of the corpus; for EXTERNAL its dotted name stands in node.name."""
+
+    kind: str
+    node: Node
+
+    @property
+    def is_external(self) -> bool:
+        """Whether it is known to be nothing of the corpus."""
+        return self.kind == EXTERNAL
+
+
+Values = tuple[Value, ...]
+
+
+class Binding(NamedTuple):
+    """How a scope comes by a name. how: DEFINES, IMPORTS or BINDS. scope: where expr is to be evaluated."""
+
+    how: str
+    expr: str
+    scope: str
+
+
+class File:
+    """One file's facts, by what is looked up in them."""
+
+    def __init__(self, path: str, placed: list[Placed]) -> None:
+        self.path = path
+        self.definitions: dict[str, Placed] = {}  # by qualified name; the last of several, as at run time
+        self.names: dict[str, dict[str, list[Binding]]] = defaultdict(lambda: defaultdict(list))  # scope -> name
+        self.bases: dict[str, list[str]] = defaultdict(list)
+        self.returns: dict[str, list[str]] = defaultdict(list)
+        self.stars: list[str] = []
+        for item in placed:
+            self._take(item)
+
+    def _take(self, item: Placed) -> None:
+        fact = item.fact
+        if fact.relation == DEFINES:
+            qualified = qualified_name(fact)
+            if "overload" not in fact.expr:
+                self.definitions[qualified] = item
+            if not fact.expr.startswith(("constant", "attribute")):
+                self.names[fact.scope][fact.name].append(Binding(DEFINES, qualified, fact.scope))
+        elif fact.relation == IMPORTS:
+            if fact.alias == STAR:
+                self.stars.append(fact.expr)
+            elif fact.alias != BARE:
+                local = fact.alias or fact.expr.partition(".")[0]
+                expr = fact.expr if fact.alias else local
+                self.names[fact.scope][local].append(Binding(IMPORTS, expr, fact.scope))
+        elif fact.relation == BINDS:
+            self.names[fact.scope][fact.name].append(Binding(BINDS, fact.expr, fact.alias or fact.scope))
+        elif fact.relation == INHERITS:
+            self.bases[fact.scope].append(fact.expr)
+        elif fact.relation == RETURNS:
+            self.returns[fact.scope].append(fact.expr)
+
+    def kind(self, qualified: str) -> str:
+        """`class`, `function`, `method`, `constant`, or "" when it is not defined here."""
+        placed = self.definitions.get(qualified)
+        return placed.fact.expr.partition(" ")[0] if placed else ""
+
+    def decorators(self, qualified: str) -> list[str]:
+        """The last names of a definition's decorators."""
+        placed = self.definitions.get(qualified)
+        words = placed.fact.expr.split()[1:] if placed else []
+        return [word.lstrip("@").rpartition(".")[2] for word in words]
+
+
+def qualified_name(fact: Fact) -> str:
+    """Of what a DEFINES fact defines."""
+    return f"{fact.scope}.{fact.name}" if fact.scope else fact.name
+
+
+class Resolver:
+    """Evaluates expressions over the files of a table."""
+
+    def __init__(self, table: FactTable, modules: Modules) -> None:
+        self._table, self._modules = table, modules
+        self._files: dict[str, File] = {}
+        self._values: dict[tuple[str, str, str], Values] = {}
+        self._open: set[tuple[str, str, str]] = set()
+        self._lookups: set[tuple[str, str, str]] = set()
+        self._n_cut = 0  # how often a circle was cut
+
+    def file(self, path: str) -> File:
+        """The facts of a file."""
+        if path not in self._files:
+            self._files[path] = File(path, self._table.of(path))
+        return self._files[path]
+
+    def values(self, expr: str, scope: str, path: str) -> Values:
+        """What an expression in a scope of a file may stand for; nothing when that cannot be told."""
+        key = (expr, scope, path)
+        if key in self._values:
+            return self._values[key]
+        if key in self._open or len(self._open) > _MAX_DEPTH:
+            self._n_cut += 1
+            return ()
+        n_cut = self._n_cut
+        self._open.add(key)
+        try:
+            if expr.startswith(ANNOTATED):
+                found = self._annotated(expr[1:], scope, path)
+            else:
+                found = self._chain(_TOKEN.findall(expr), scope, path)
+        finally:
+            self._open.discard(key)
+        found = tuple(dict.fromkeys(found))[:_MAX_VALUES]
+        if self._n_cut == n_cut:  # inside of a circle a value may be incomplete
+            self._values[key] = found
+        return found
+
+    def imported(self, dotted: str, path: str) -> Values:
+        """What an import's dotted name stands for: a module, or what a module holds."""
+        if module := self._modules.python(dotted, path):
+            return (Value(MODULE, Node(module, "")),)
+        parent, _, name = dotted.rpartition(".")
+        if dotted.startswith(".") and not parent.strip("."):
+            parent = dotted[: len(dotted) - len(dotted.lstrip("."))]
+            name = dotted.lstrip(".")
+        if parent and (module := self._modules.python(parent, path)):
+            return self.attribute(Value(MODULE, Node(module, "")), name)
+        if parent and not dotted.startswith("."):
+            outer = self.imported(parent, path) if "." in parent else ()
+            inner = tuple(value for one in outer if not one.is_external for value in self.attribute(one, name))
+            if inner:
+                return inner
+        return (Value(EXTERNAL, Node("", dotted)),)
+
+    def bases(self, node: Node) -> list[Value]:
+        """The bases of a class, in order; EXTERNAL those outside of the corpus."""
+        scope = node.name.rpartition(".")[0]
+        found: list[Value] = []
+        for expr in self.file(node.path).bases.get(node.name, ()):
+            values = [
+                v for v in self.values(expr.replace("[]", ""), scope, node.path) if v.kind in (DEFINITION, EXTERNAL)
+            ]
+            found += values[:1] or [Value(EXTERNAL, Node("", expr))]
+        return found
+
+    def mro(self, node: Node) -> list[Value]:
+        """The class and what it inherits from, depth first, each once; near enough to Python's own order."""
+        order: dict[Value, None] = {}
+        todo = [Value(DEFINITION, node)]
+        while todo and len(order) < 64:
+            value = todo.pop(0)
+            if value not in order:
+                order[value] = None
+                if not value.is_external:
+                    todo = self.bases(value.node) + todo
+        return list(order)
+
+    def attribute(self, value: Value, name: str) -> Values:
+        """What `value.name` may stand for."""
+        if value.kind == EXTERNAL:
+            return (Value(EXTERNAL, Node("", f"{value.node.name}.{name}")),)
+        if value.kind == MODULE:
+            return self._of_module(value.node.path, name)
+        if self.file(value.node.path).kind(value.node.name) != "class":
+            return ()
+        return self._of_class(value, name)
+
+    def called(self, value: Value) -> Values:
+        """What calling a value gives."""
+        if value.kind == EXTERNAL:
+            return (Value(EXTERNAL, Node("", f"{value.node.name}()")),)
+        file, name = self.file(value.node.path), value.node.name
+        if value.kind == INSTANCE:
+            return tuple(
+                r
+                for method in self._of_class(value, "__call__")
+                if method.kind == DEFINITION
+                for r in self.called(method)
+            )
+        if value.kind == DEFINITION:
+            if file.kind(name) == "class":
+                return (Value(INSTANCE, value.node),)
+            return self._returned(value.node)
+        return ()
+
+    # inside
+
+    def _returned(self, node: Node) -> Values:
+        scope = node.name
+        return tuple(
+            v for expr in self.file(node.path).returns.get(scope, ()) for v in self.values(expr, scope, node.path)
+        )
+
+    def _chain(self, tokens: list[str], scope: str, path: str) -> Values:
+        if not tokens or tokens[0] in ("()", "[]"):
+            return ()
+        at = 1
+        if tokens[:2] == ["super", "()"]:
+            values, at = self._super(scope, path), 2
+        else:
+            values = self._lookup(tokens[0], scope, path)
+        for token in tokens[at:]:
+            if token == "()":
+                values = tuple(v for value in values for v in self.called(value))
+            elif token == "[]":  # an item is unknown; a class with type arguments is itself
+                values = tuple(v for v in values if v.kind == DEFINITION or v.is_external)
+            else:
+                values = tuple(v for value in values for v in self.attribute(value, token))
+            values = tuple(dict.fromkeys(values))[:_MAX_VALUES]
+        return values
+
+    def _lookup(self, name: str, scope: str, path: str) -> Values:
+        key = (name, scope, path)
+        if key in self._lookups:  # x = x
+            self._n_cut += 1
+            return ()
+        self._lookups.add(key)
+        try:
+            return self._looked_up(name, scope, path)
+        finally:
+            self._lookups.discard(key)
+
+    def _looked_up(self, name: str, scope: str, path: str) -> Values:
+        file = self.file(path)
+        here = scope
+        while here:
+            if here == scope or file.kind(here) != "class":
+                if bindings := file.names[here].get(name) if here in file.names else None:
+                    return self._bound(bindings, path)
+                placed = file.definitions.get(here)
+                if placed is not None and name in placed.fact.alias.split():
+                    return self._parameter(name, here, placed.fact, file)
+            here = here.rpartition(".")[0]
+        if bindings := file.names[""].get(name) if "" in file.names else None:
+            return self._bound(bindings, path)
+        for module in file.stars:
+            source = self._modules.python(module, path)
+            if source and source != path and (found := self._of_module(source, name)):
+                return found
+        return (Value(EXTERNAL, Node("", f"builtins.{name}")),) if name in _BUILTINS else ()
+
+    def _parameter(self, name: str, function: str, fact: Fact, file: File) -> Values:
+        """`self` and `cls`; any other parameter without a type is unknown."""
+        owner = function.rpartition(".")[0]
+        names = fact.alias.split()
+        if names[0] != name or file.kind(owner) != "class" or "staticmethod" in file.decorators(function):
+            return ()
+        is_class = "classmethod" in file.decorators(function) or fact.name in ("__new__", "__init_subclass__")
+        return (Value(DEFINITION if is_class else INSTANCE, Node(file.path, owner)),)
+
+    def _bound(self, bindings: list[Binding], path: str) -> Values:
+        found: list[Value] = []
+        for how, expr, scope in bindings:
+            if how == DEFINES:
+                found.append(Value(DEFINITION, Node(path, expr)))
+            elif how == IMPORTS:
+                found += self.imported(expr, path)
+            else:
+                found += self.values(expr, scope, path)
+        inside = [value for value in found if not value.is_external]
+        return tuple(dict.fromkeys(inside or found))
+
+    def _super(self, scope: str, path: str) -> Values:
+        """An instance of the bases of the class around."""
+        file = self.file(path)
+        here = scope
+        while here and file.kind(here) != "class":
+            here = here.rpartition(".")[0]
+        if not here:
+            return ()
+        return tuple(
+            Value(INSTANCE, base.node) if base.kind == DEFINITION else base for base in self.bases(Node(path, here))
+        )
+
+    def _of_module(self, path: str, name: str) -> Values:
+        key = (name, "", path)
+        if key in self._lookups:
+            self._n_cut += 1
+            return ()
+        self._lookups.add(key)
+        try:
+            file = self.file(path)
+            bindings = file.names[""].get(name) if "" in file.names else None
+            if bindings and (found := self._bound(bindings, path)):
+                return found
+            if name in file.definitions:
+                return (Value(DEFINITION, Node(path, name)),)
+            own = self._modules.name(path)
+            if own and (module := self._modules.python(f"{own}.{name}")):
+                return (Value(MODULE, Node(module, "")),)
+            for star in file.stars:
+                source = self._modules.python(star, path)
+                if source and source != path and (found := self._of_module(source, name)):
+                    return found
+            return ()
+        finally:
+            self._lookups.discard(key)
+
+    def _of_class(self, value: Value, name: str) -> Values:
+        """A member by the method resolution order; EXTERNAL when it can only be that of a base outside."""
+        outside = False
+        for owner in self.mro(value.node):
+            if owner.is_external:
+                outside = outside or owner.node.name not in (
+                    "object",
+                    "builtins.object",
+                    "typing.Protocol",
+                    "typing.Generic",
+                    "abc.ABC",
+                )
+                continue
+            file = self.file(owner.node.path)
+            names = file.names.get(owner.node.name)
+            bindings = names.get(name) if names is not None else None
+            if not bindings:
+                if f"{owner.node.name}.{name}" in file.definitions:
+                    return ()
+                continue
+            methods = [b for b in bindings if b.how == DEFINES]
+            if methods:
+                member = Value(DEFINITION, Node(file.path, methods[-1].expr))
+                if value.kind == INSTANCE and any(d in _PROPERTIES for d in file.decorators(member.node.name)):
+                    return self._returned(member.node)
+                return (member,)
+            return self._bound(bindings, file.path)
+        return (Value(EXTERNAL, Node("", f"?.{name}")),) if outside else ()
+
+    # annotations
+
+    def _annotated(self, text: str, scope: str, path: str) -> Values:
+        """Instances of the types that an annotation names."""
+        try:
+            parsed = ast.parse(text.strip(), mode="eval").body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return ()
+        found: list[Value] = []
+        self._types(parsed, scope.rpartition(".")[0] if scope else scope, path, found, 0)
+        return tuple(found)
+
+    def _types(self, node: ast.expr, scope: str, path: str, found: list[Value], depth: int) -> None:
+        if depth > 8:
+            return
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            try:
+                self._types(ast.parse(node.value.strip(), mode="eval").body, scope, path, found, depth + 1)
+            except (SyntaxError, ValueError):
+                return
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+            self._types(node.left, scope, path, found, depth + 1)
+            self._types(node.right, scope, path, found, depth + 1)
+        elif isinstance(node, ast.Subscript):
+            outer = ast.unparse(node.value).rpartition(".")[2]
+            inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+            if outer == "Union":
+                for one in inner:
+                    self._types(one, scope, path, found, depth + 1)
+            elif outer in _WRAPPERS and inner:
+                at = -1 if outer in _LAST_ARGUMENT else 0
+                before = len(found)
+                self._types(inner[at], scope, path, found, depth + 1)
+                if outer in ("type", "Type"):  # the class itself
+                    found[before:] = [
+                        Value(DEFINITION if v.kind == INSTANCE else v.kind, v.node) for v in found[before:]
+                    ]
+            else:
+                self._types(node.value, scope, path, found, depth + 1)
+        elif isinstance(node, ast.Name | ast.Attribute):
+            written = ast.unparse(node)
+            if written.rpartition(".")[2] == "Self":
+                here = scope
+                if here and self.file(path).kind(here) == "class":
+                    found.append(Value(INSTANCE, Node(path, here)))
+                return
+            for value in self.values(written, scope, path):
+                if value.kind == DEFINITION:
+                    is_class = self.file(value.node.path).kind(value.node.name) == "class"
+                    found.append(Value(INSTANCE, value.node) if is_class else value)
+                elif value.kind in (EXTERNAL, INSTANCE):
+                    found.append(
+                        Value(value.kind, Node(value.node.path, f"{value.node.name}()")) if value.is_external else value
+                    )
