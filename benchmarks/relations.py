@@ -253,7 +253,7 @@ def analyse(made: Relations, corpus: Path) -> None:
 
 
 def _define(made: Relations, readers: dict[str, Reader]) -> dict[tuple[str, int, str], Definition]:
-    """Puts the definitions in order and gives them by file, line and name, overloads under the function they belong to."""
+    """Orders the definitions; gives them by file, line and name, overloads under the function they belong to."""
     by_name: dict[str, list[tuple[Definition, bool]]] = {}
     for reader in readers.values():
         by_name.setdefault(reader.module, []).append((Definition(reader.module, "module", reader.path, (1,)), False))
