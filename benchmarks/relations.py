@@ -97,11 +97,13 @@ def relations(name: str, corpus: Path, cache: Path | None) -> Relations:
     """The relations of the package copied to corpus/name, from the cache when they are of the same files."""
     import jedi
 
-    distribution = packages_distributions().get(name, [name])[0]
+    distributions = packages_distributions().get(name)
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted((corpus / name).rglob("*.py")):
         digest.update(path.relative_to(corpus).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    made = Relations(name, version(distribution), jedi.__version__, digest.hexdigest())
+    made = Relations(
+        name, version(distributions[0]) if distributions else "unknown", jedi.__version__, digest.hexdigest()
+    )
     stored = cache / f"{name}-{made.version}.json" if cache else None
     if stored and stored.is_file():
         found = _loaded(json.loads(stored.read_text(encoding="utf-8")))
