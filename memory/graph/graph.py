@@ -19,6 +19,7 @@ from selfroute.models.lexing import terms_of
 OVERRIDES = "overrides"
 _PYTHON = (".py", ".pyi")
 _MAX_BY_NAME = 400  # uses of a name that are looked at; beyond that the name says too little
+_MIN_SHORT = 3  # letters of a name's short form
 _KINDS_WITHOUT_INSIDE = ("constant", "attribute")
 
 
@@ -344,8 +345,8 @@ class KnowledgeGraph:
             return []
         if len(nodes) == 1:
             return [(nodes[0], POSSIBLE)]
-        owner = set(terms_of(fact.expr.rpartition(".")[0].removesuffix("()").rpartition(".")[2]))
-        liked = [node for node in nodes if owner & set(terms_of(node.name.split(".")[-2]))]
+        owner = terms_of(fact.expr.rpartition(".")[0].removesuffix("()").removesuffix("[]").rpartition(".")[2])
+        liked = [node for node in nodes if _is_like(owner, terms_of(node.name.split(".")[-2]))]
         return [
             (node, (POSSIBLE if len(liked) == 1 else 2 * BY_NAME - 0.1) if node in liked else BY_NAME) for node in nodes
         ]
@@ -400,6 +401,13 @@ class KnowledgeGraph:
         if placed.path.partition("#")[0].endswith((*_PYTHON, ".ipynb")):
             return [value.node for value in self._resolver.imported(fact.expr, placed.path) if not value.is_external]
         return [Node(path, "") for path in self._modules.other(fact.expr, placed.path)]
+
+
+def _is_like(owner: tuple[str, ...], of_class: tuple[str, ...]) -> bool:
+    """Whether a variable is named after a class: session or sess for a Session, conn for an HTTPConnection."""
+    return any(
+        term == other or (len(term) >= _MIN_SHORT and other.startswith(term)) for term in owner for other in of_class
+    )
 
 
 def _same_language(one: str, other: str) -> bool:

@@ -136,7 +136,7 @@ class _Reading:
             if base.type != "keyword_argument" and base.type != "comment":
                 expr = self._expr(base)
                 if not expr.startswith(UNKNOWN):
-                    self._add(INHERITS, _last(expr), expr, base, scope=qualified)
+                    self._add(INHERITS, _last(expr.removesuffix("[]")), expr, base, scope=qualified)
         self._scopes.append((end, qualified, True))
 
     def _function(self, node: Node, end: int) -> None:

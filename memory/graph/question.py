@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from selfroute.memory.graph.ways import IMPACT, PATH, WAYS
 
 MAX_CHARACTERS = 400  # of a question; a longer one tells a story
+MAX_PLAIN_WORDS = 12  # of a question in which a word like "send" may be a name
 
 _QUOTED = re.compile(r"`([^`\s]{1,200}(?: ?\(\))?)`|[\"'‘“]([\w./:#-]{1,200}(?:\(\))?)[\"'’”]")
 _CODE = re.compile(
@@ -22,6 +23,10 @@ _CODE = re.compile(
 )
 _NAME = re.compile(rf"{_QUOTED.pattern}|{_CODE.pattern}|(?<!\w)[A-Za-z_]\w*")
 _MAX_NAMES = 9
+# What stands behind a name of whatever spelling: "the add method of Map".
+_MEMBER = re.compile(
+    r" (?:(?:class|static|async) ?)?(?:method|property|attribute|function|coroutine)\b(?= (?:of|on|in|from)\b)"
+)
 _PUNCTUATION = re.compile(r"[,;!:]|(?<!\w)please(?!\w)|(?<=X\d)\(\)")
 _ABBREVIATIONS = frozenset({"e.g", "i.e", "etc", "vs"})
 # Words of the asking itself, which a corpus may well define too.
@@ -55,7 +60,7 @@ _KIND = (
 # Asked of how a thing works or is to be used, not of who uses it.
 _OF_USE = re.compile(
     r"\b(?:what happens (?:when|if|after|once)|how (?:do|can|could|should|would|shall) (?:i|we|you|one)|how to|why)\b"
-    r"|^when\b"
+    r"|^(?:when|how)\b(?! many)"
 )
 # "X0 of X1", "X0 as defined in the module X1": what a name is of is not what is asked about.
 _QUALIFIED = re.compile(
@@ -63,10 +68,13 @@ _QUALIFIED = re.compile(
     r"(?:of|on|from|in|inside|within|under)|\(?(?:from|in|of)) (?:the )?"
     rf"(?:{_KIND} )?X(\d)(?: {_KIND}\b)?\)?"
 )
+_IN_PARENTHESES = re.compile(r"X(\d) ?\((?:from |in |of )?X(\d)\)")
+# "X0: what does it call?"
+_IT = re.compile(r"^(?:for |in |about |given |regarding |concerning )?(X\d)\W+(?=.*\b(?:it|its|that|this)\b)(.*)$")
 _POSSESSIVE = re.compile(rf"X(\d)'s? (?:own )?(?:{_KIND} )?X(\d)")
 _DRESSED = re.compile(
     rf"(?:(?:the|a|an|our|this|that|its) )?(?:{_KIND} )?(?:(?:named|called) )?"
-    rf"(X\d)(?:\(\))?(?: {_KIND}(?! (?:of|for) )\b)?"
+    rf"(X\d)(?:\(\))?(?: {_KIND}\b)?"
 )
 
 
@@ -86,12 +94,20 @@ class Asked:
 def parse(text: str, known: Callable[[str], bool]) -> Asked | None:
     """What a question asks of the graph, None when it asks something else. known: whether the corpus defines a word.
 
-    What is quoted or spelled as code is a name in any case; only without one do plain words count that are known.
+    What is quoted, or spelled as code or with a capital, is a name; only in a short question do plain words count too.
     """
-    text = " ".join(text.split())
-    if not text or len(text) > MAX_CHARACTERS:
+    given = " ".join(text.split())
+    if not given or len(given) > MAX_CHARACTERS:
         return None
-    return _match(*_named(text, lambda word: False)) or _match(*_named(text, known))
+    text, of_code = _named(given, lambda word: word[0].isupper() and known(word))
+    if found := _match(text, of_code):
+        return found
+    if given.count(" ") >= MAX_PLAIN_WORDS:
+        return None
+    found = _match(*_named(given, known))
+    if found and of_code and found.relation != PATH and not {found.name, found.within} & set(of_code):
+        return None  # a word beside a name is a word
+    return found
 
 
 def _named(text: str, known: Callable[[str], bool]) -> tuple[str, list[str]]:
@@ -102,8 +118,10 @@ def _named(text: str, known: Callable[[str], bool]) -> tuple[str, list[str]]:
     for found in _NAME.finditer(text):
         inner = next(filter(None, found.groups()), "")
         is_code = bool(inner or _CODE.fullmatch(found[0])) and found[0].lower() not in _ABBREVIATIONS
-        is_word = not is_code and found[0].lower() not in _ASKING and known(found[0])
-        if (is_code or is_word) and len(names) < _MAX_NAMES:
+        is_capital = found[0][0].isupper() and found.start() > 0
+        is_word = not is_code and (is_capital or found[0].lower() not in _ASKING) and known(found[0])
+        is_member = bool(_MEMBER.match(text, found.end())) and text[: found.start()].lower().endswith("the ")
+        if (is_code or is_word or is_member) and len(names) < _MAX_NAMES:
             kept += (text[end : found.start()].lower(), f"X{len(names)}")
             names.append((inner or found[0]).replace(" ", ""))
             end = found.end()
@@ -123,7 +141,10 @@ def _match(text: str, names: list[str]) -> Asked | None:
         within[int(found[2])] = int(found[1])
         return f"X{found[2]}"
 
+    if leading := _IT.match(text):
+        text = re.sub(r"\b(?:it|its|that|this)\b", leading[1], leading[2], count=1)
     text = _DRESSED.sub(r"\1", text)
+    text = _IN_PARENTHESES.sub(owned, text)
     text = _POSSESSIVE.sub(owning, text)
     text = _QUALIFIED.sub(owned, text)
     left = [int(digit) for digit in dict.fromkeys(re.findall(r"X(\d)", text))]
@@ -131,6 +152,8 @@ def _match(text: str, names: list[str]) -> Asked | None:
         return None
     text = re.sub(r"X(\d)", lambda found: f"X{left.index(int(found[1]))}", text)
     text = " ".join(_PUNCTUATION.sub(" ", text).split())
+    if text.startswith("why "):
+        return None
     of_use = bool(_OF_USE.search(text))
     for relation, pattern in WAYS:
         if of_use and relation not in (IMPACT, PATH):

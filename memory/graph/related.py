@@ -59,7 +59,8 @@ def nodes_of(name: str, within: str, relation: str, graph: KnowledgeGraph) -> li
                 for owner in owners
             )
         ]
-    nodes = nodes or graph.find(name) or graph.outside(name)
+    if not within:
+        nodes = graph.find(name) or graph.outside(name)
     fits = _FITS.get(relation)
     return [node for node in nodes if fits(node, graph)] or nodes if fits else nodes
 

@@ -26,8 +26,10 @@ class StoredFacts:
 
     @property
     def paths(self) -> list[str]:
-        """Every document with a chunk, in order."""
-        return self._view.snapshot.catalog.paths
+        """Every document, in order; an empty file is one too, since it may make a package of its folder."""
+        files = [file.path for file in self._view.files]
+        files += [skip.path for skip in self._store.skipped() if skip.reason == "empty"]
+        return list(dict.fromkeys((*self._view.snapshot.catalog.paths, *files)))
 
     def of(self, path: str) -> list[Placed]:
         """What a document states, by line."""

@@ -47,6 +47,12 @@ _WORDS = {
 
 _WAYS = (
     (
+        CALLERS,
+        r"""
+        X0\b.*\b(calls|callers|call sites|usages|callsites)\b.*\b(update|change|adapt|fix|touch|adjust|edit)
+        """,
+    ),
+    (
         PATH,
         r"""
         from X0 (down |all the way |through )?(in)?to X1
@@ -63,7 +69,7 @@ _WAYS = (
         X0\b.*\bBREAK
         if (i|we|you|someone) (\w+ )?CHANGE X0
         CHANGE X0\b.*\b(safe|happen|else|update)
-        (who|what|which \w+|everything that|anything that) (relies|rely|depends?) (up)?on X0
+        (who|what|which \w+|everything that|anything that) (relies|rely|depends?) (up)?on X0(?!.*\bimport)
         depend(s|ents|encies|ing)? (of|on) (the )?X0(?!.*\bimport)
         X0'?s? dependents
         """,
@@ -109,7 +115,7 @@ _WAYS = (
         that X0 ADVPULLS
         X0 imports\W*$
         X0 imports (what|which)
-        (dependencies|imports) (of|in|inside|at the top of) X0
+        (dependencies (of|in)|imports (in|inside|at the top of)) X0
         X0's (imports|dependencies)
         """,
     ),
@@ -122,14 +128,6 @@ _WAYS = (
         X0('s)? ADVBEADV(imported|importers?|pulled in|brought in|import sites?)
         import(s|ed|ing|ers?)?\b.*\bX0
         X0\b.*\bimport(s|ed|ing|ers?)?
-        """,
-    ),
-    (
-        MEMBERS,
-        r"""
-        MEMBERS (\w+ )?AUX X0 ADV(have|define|provide|expose|offer|contain|declare)
-        MEMBERS (\w+ )?(of|in|on|inside|defined (in|on|by)) X0
-        X0'?s? (methods|members|attributes|properties)
         """,
     ),
     (
@@ -149,10 +147,18 @@ _WAYS = (
         """,
     ),
     (
+        MEMBERS,
+        r"""
+        MEMBERS (\w+ )?AUX X0 ADV(have|define|provide|expose|offer|contain|declare)
+        MEMBERS ((are )?(defined|declared) )?(of|in|on|inside|by) X0
+        X0'?s? (methods|members|attributes|properties)
+        """,
+    ),
+    (
         CALLERS,
         r"""
         CALLERS( \w+){0,2} (of|to|for|into|on) X0
-        X0('s)? (direct )?CALLERS
+        X0('s)? (direct )?(callers?|call[ -]?sites?|usages?|references|invocations|incoming calls?)
         ASKS\b.*\bCALLS X0
         (places|functions|code|methods|call ?sites|lines)\b.*\bCALLS X0
         (who|whom|which|what|where|list|show|find|locate|every|all|places?|lines?|spots?)\b.*\bX0 ADVBEADVCALLED
