@@ -13,6 +13,7 @@ from selfroute.types import Chunk, Generation, Span
 if TYPE_CHECKING:
     from selfroute.memory.index import Index
 
+GUESSED = 0.5  # confidence, at most, where a search had to find what a question describes
 MAX_SHOWN = 20  # edges in an answer; the rest are counted
 # How a relation is told, of one place and of several; the name stands between backquotes.
 _TOLD = {
@@ -56,6 +57,8 @@ def from_graph(text: str, index: Index) -> GraphAnswer | None:
     spans = [_span(*by_row[row], line) for row, line in places]
     quotes = [chunks[span.chunk].text[span.start : span.end] for span in spans]
     certainty = sum(edge.certainty for edge in shown) / len(shown) if shown else CERTAIN
+    if found.asked.described:
+        certainty = min(certainty, GUESSED)
     return GraphAnswer(
         Generation(_told(found, quotes), tuple(dict.fromkeys(spans)), round(certainty, 3)),
         tuple(chunks),
@@ -113,8 +116,12 @@ def _short(node: Node) -> str:
 
 def _notes(found: Related) -> list[str]:
     where = ", ".join(f"{node}" + (f" ({node.path})" if node.path and node.name else "") for node in found.nodes[:4])
+    if found.asked.described:
+        where = f"{where}, taken for {found.asked.described!r}"
     more = f" and {len(found.nodes) - 4} more" if len(found.nodes) > 4 else ""
-    notes = [f"answered from the knowledge graph, {len(found.edges)} edges; {found.asked.name!r} is {where}{more}"]
+    n = len(found.edges)
+    edges = f"{n} edges" if n != 1 else "1 edge"
+    notes = [f"answered from the knowledge graph, {edges}; {found.asked.name!r} is {where}{more}"]
     unsure = sum(edge.certainty < CERTAIN for edge in found.edges)
     if unsure:
         notes.append(f"{unsure} of them by name: the type of what the name is looked up on is not known")

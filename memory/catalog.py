@@ -63,6 +63,10 @@ class Catalog:
         """Qualified names of the definitions that start in the chunk."""
         return self._names[row].split("\x1f") if self._names[row] else []
 
+    def all_names(self) -> set[str]:
+        """The last names of everything that is defined."""
+        return {name.rpartition(".")[2] for names in self._names if names for name in names.split("\x1f")}
+
     def symbol(self, row: int) -> str:
         """The qualified name that the chunk belongs to."""
         return self._symbols[row]

@@ -22,7 +22,10 @@ from selfroute.memory import location
 from selfroute.memory.base import Probe, Progress, Skipped
 from selfroute.memory.graph.graph import KnowledgeGraph
 from selfroute.memory.graph.leading import lead
-from selfroute.memory.graph.related import Related, related
+from selfroute.memory.graph.nodes import Node
+from selfroute.memory.graph.prominence import FEW, by_prominence
+from selfroute.memory.graph.question import parse_described
+from selfroute.memory.graph.related import Related, related, related_to
 from selfroute.memory.graph.table import StoredFacts
 from selfroute.memory.keeper import Keeper, nothing_to_index
 from selfroute.memory.snapshot import Ranked, Snapshot
@@ -34,6 +37,7 @@ from selfroute.models.base import Embedder
 from selfroute.types import Chunk, Hit
 
 T = TypeVar("T")
+N_SEEDS = 10  # hits from which the edges of a relational question are ranked
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +139,14 @@ class Index:
         return Probe(tuple(hits), ranked.coverage, ranked.agreement)
 
     def related(self, query: str) -> Related | None:
-        """What the knowledge graph says to a question; None when it is not relational or names nothing it knows."""
-        return self.from_graph(partial(related, query))
+        """What the knowledge graph says to a question; None when it is not relational or names nothing it knows.
+
+        Of many edges those come first that are near to what the question's words find.
+        """
+        found = self.from_graph(partial(related, query)) or self._described(query)
+        if found is None or len(found.edges) <= FEW:
+            return found
+        return by_prominence(found, self._seeds(query))
 
     def from_graph(self, ask: Callable[[KnowledgeGraph], T]) -> T:
         """What is made of the graph of the generation in force; asked again when another took its place meanwhile."""
@@ -236,6 +246,20 @@ class Index:
         self.close()
 
     # inside
+
+    def _seeds(self, query: str) -> list[Node]:
+        """What the best hits of a search belong to."""
+        hits = self._search(query, N_SEEDS, graph=False)[0]
+        return list(dict.fromkeys(Node(hit.chunk.path, hit.chunk.symbol) for hit in hits if hit.chunk.symbol))
+
+    def _described(self, query: str) -> Related | None:
+        """What the graph says of the definition that a question describes without naming it: the best that is found."""
+        asked = parse_described(query)
+        if asked is None:
+            return None
+        seeds = self._seeds(asked.described)
+        found = (self.from_graph(lambda graph, seed=seed: related_to(asked, seed, graph)) for seed in seeds)  # type: ignore[misc]
+        return next((one for one in found if one is not None and one.edges), None)
 
     def _update(self, progress: Progress | None, *, rebuild: bool) -> UpdateReport:
         started = time.perf_counter()

@@ -222,6 +222,46 @@ def explain(
 
 
 @app.command()
+def graph(
+    name: Annotated[str, typer.Argument(help="A function, class, module or file.", metavar="NAME")],
+    path: PathOption = ".",
+    html: Annotated[
+        str, typer.Option("--html", help="Draw it into this file.", metavar="FILE", show_default=False)
+    ] = "",
+    hops: Annotated[int, typer.Option(help="How far the drawing reaches.", min=1, max=3)] = 1,
+    embedder: Embedder = None,
+    index_dir: IndexDir = None,
+    update: Update = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what calls, imports, extends or mentions a name, and what it calls itself.
+
+    Example: selfroute graph Flask.make_response --html flask.html
+    """
+    from selfroute.router import graphing, render
+    from selfroute.router.build import open_index
+
+    config = _config(path, embedder=embedder, index_dir=index_dir, update=update)
+    with render.progress_bar() as progress:
+        opened = open_index(config, progress=progress)
+    with opened:
+        found = graphing.around(opened, name)
+        drawn = graphing.drawing(opened, name, hops) if html else ""
+        _note(opened.notes)
+    for one in found:
+        if json:
+            for edge in one.edges:
+                render.put(graphing.edge_object(edge))
+        else:
+            for line in graphing.lines(one):
+                render.say(line, to=sys.stdout)
+    if html:
+        render.write_file(html, drawn)
+        render.say(f"note: drawn into {html}")
+
+
+@app.command()
 def doctor(path: PathOption = ".", index_dir: IndexDir = None, debug: Debug = False) -> None:
     """Show the environment, the index, and what was not indexed and why."""
     from selfroute.router import doctor as telling

@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from selfroute.errors import ConfigError
 from selfroute.types import Answer, Attempt, Chunk, Decision, Features, Hit, Usage
 
 if TYPE_CHECKING:
@@ -33,6 +35,14 @@ def say(line: str = "", *, to: TextIO | None = None) -> None:
 def put(value: Any) -> None:
     """Prints one JSON object as one line to standard output."""
     print(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")))
+
+
+def write_file(name: str, text: str) -> None:
+    """Writes a file that the user asked for. Raises ConfigError when it cannot be written."""
+    try:
+        Path(name).expanduser().write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write {name}: {error.strerror}", "name a file in a folder that exists") from error
 
 
 def hit_object(hit: Hit) -> dict[str, Any]:

@@ -25,6 +25,9 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "vector_store": {
         "faiss": "selfroute.memory.vectors:FaissVectorStore",
     },
+    "graph_store": {
+        "networkx": "selfroute.memory.graph.networkx:NetworkxGraph",
+    },
     "backend": {
         "retrieval": "selfroute.backends.retrieval:RetrievalBackend",
         "long-context": "selfroute.backends.long_context:LongContextBackend",

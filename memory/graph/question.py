@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selfroute.memory.graph.ways import IMPACT, PATH, WAYS
 
@@ -71,6 +71,12 @@ _QUALIFIED = re.compile(
 _IN_PARENTHESES = re.compile(r"X(\d) ?\((?:from |in |of )?X(\d)\)")
 # "X0: what does it call?"
 _IT = re.compile(r"^(?:for |in |about |given |regarding |concerning )?(X\d)\W+(?=.*\b(?:it|its|that|this)\b)(.*)$")
+_DESCRIBED = re.compile(
+    r"\b(?:the|a|an|whatever|any) (?:\w+ )?(?:function|method|class|module|code|helper|thing|part|routine)s? "
+    r"(?:that|which|for|responsible for|in charge of|to) .{3,}$",
+    re.IGNORECASE,
+)
+_STAND_IN = "x_0"  # for what is described
 _POSSESSIVE = re.compile(rf"X(\d)'s? (?:own )?(?:{_KIND} )?X(\d)")
 _DRESSED = re.compile(
     rf"(?:(?:the|a|an|our|this|that|its) )?(?:{_KIND} )?(?:(?:named|called) )?"
@@ -82,13 +88,14 @@ _DRESSED = re.compile(
 class Asked:
     """A relation that a question asks for. name: of what; within: what the name is of, "" when not said.
 
-    other: the far end of a PATH.
+    other: the far end of a PATH. described: that it was not named but described, and how.
     """
 
     relation: str
     name: str
     within: str = ""
     other: str = ""
+    described: str = ""
 
 
 def parse(text: str, known: Callable[[str], bool]) -> Asked | None:
@@ -108,6 +115,15 @@ def parse(text: str, known: Callable[[str], bool]) -> Asked | None:
     if found and of_code and found.relation != PATH and not {found.name, found.within} & set(of_code):
         return None  # a word beside a name is a word
     return found
+
+
+def parse_described(text: str) -> Asked | None:
+    """The relation asked of something that is described, not named: "what calls the function that signs cookies"."""
+    found = _DESCRIBED.search(" ".join(text.split()))
+    if found is None or len(text) > MAX_CHARACTERS:
+        return None
+    asked = parse(f"{text[: found.start()]}`{_STAND_IN}`", lambda word: False)
+    return replace(asked, name="", described=found[0].rstrip("?!. ")) if asked and asked.name == _STAND_IN else None
 
 
 def _named(text: str, known: Callable[[str], bool]) -> tuple[str, list[str]]:

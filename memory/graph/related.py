@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selfroute.memory.graph import question, ways
 from selfroute.memory.graph.graph import KnowledgeGraph
@@ -44,6 +44,16 @@ def related(text: str, graph: KnowledgeGraph) -> Related | None:
         edges = _EDGES[asked.relation](nodes, graph)
     edges = _each_once(edges)
     return Related(asked, tuple(nodes), tuple(edges), tuple(_landing(edge, asked.relation, graph) for edge in edges))
+
+
+def related_to(asked: Asked, node: Node, graph: KnowledgeGraph) -> Related | None:
+    """The same of a node that was found otherwise, as by a search for what the question describes; no PATH."""
+    fits = _FITS.get(asked.relation)
+    if asked.relation not in _EDGES or (fits and not fits(node, graph)) or not (graph.kind(node) or not node.name):
+        return None
+    edges = _each_once(_EDGES[asked.relation]([node], graph))
+    named = replace(asked, name=str(node))
+    return Related(named, (node,), tuple(edges), tuple(_landing(edge, asked.relation, graph) for edge in edges))
 
 
 def nodes_of(name: str, within: str, relation: str, graph: KnowledgeGraph) -> list[Node]:
