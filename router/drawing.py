@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from selfroute.memory.graph.networkx import NetworkxGraph
@@ -10,7 +10,7 @@ from selfroute.memory.graph.nodes import Edge, Node
 from selfroute.memory.graph.prominence import str_of
 
 MAX_DRAWN = 120  # edges; the list below the drawing has all of them
-WIDTH, HEIGHT, MARGIN = 1200, 820, 90
+WIDTH, HEIGHT, MARGIN, LABEL = 1200, 820, 60, 180
 _MAX_LABEL = 34  # characters
 _COLOURS = {
     "calls": "#2563eb",
@@ -60,14 +60,7 @@ def _svg(node: Node, edges: Sequence[Edge]) -> str:
     store.graph.add_nodes_from(nodes)
     centre = str_of(node)
     at = nx.spring_layout(nx.Graph(store.graph), seed=0, iterations=200, k=1.6 / max(2.0, len(nodes) ** 0.5))
-    span = max(max(abs(x - at[centre][0]), abs(y - at[centre][1])) for x, y in at.values()) or 1.0
-    place = {
-        key: (
-            WIDTH / 2 + (WIDTH / 2 - MARGIN) * (x - at[centre][0]) / span,
-            HEIGHT / 2 + (HEIGHT / 2 - MARGIN / 2) * (y - at[centre][1]) / span,
-        )
-        for key, (x, y) in at.items()
-    }
+    place = _spread(at)
     lines = []
     for edge in edges:
         (x1, y1), (x2, y2) = place[str_of(edge.source)], place[str_of(edge.target)]
@@ -88,6 +81,19 @@ def _svg(node: Node, edges: Sequence[Edge]) -> str:
         '<path d="M0 0L8 4L0 8z" fill="#6b7280"/></marker></defs>'
     )
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img">{marker}{"".join(lines)}</svg>'
+
+
+def _spread(at: Mapping[str, Sequence[float]]) -> dict[str, tuple[float, float]]:
+    """The layout drawn out over the whole page; a label stands to the right of its node."""
+    low = [min(point[axis] for point in at.values()) for axis in (0, 1)]
+    span = [max(point[axis] for point in at.values()) - low[axis] or 1.0 for axis in (0, 1)]
+    return {
+        key: (
+            MARGIN / 2 + (WIDTH - MARGIN - LABEL) * (x - low[0]) / span[0],
+            MARGIN / 2 + (HEIGHT - MARGIN) * (y - low[1]) / span[1],
+        )
+        for key, (x, y) in at.items()
+    }
 
 
 def _name(node: Node) -> str:
