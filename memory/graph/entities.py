@@ -54,9 +54,10 @@ _QUOTE = re.compile(rf"\"([{_UPPER}\d][^\"\n]{{1,{MAX_SURFACE}}})\"|“([{_UPPER
 _TICKED = re.compile(r"`([^`\n]{2,60})`")
 _SNAKE = re.compile(r"\b[a-z][a-z0-9]*_\w+")
 _APART = re.compile(
-    r"^ {0,3}(?:#{1,6}[ \t]+(?P<title>[^\n]+?)[ \t]*#*$|(?P<fence>```|~~~)(?s:.*?)(?:^ {0,3}(?P=fence)|\Z))",
+    r"^ {0,3}(?:#{1,6}[ \t]++(?P<title>[^\n]++)|(?P<fence>```|~~~)(?s:.*?)(?:^ {0,3}(?P=fence)|\Z))",
     re.MULTILINE,
 )
+_CLOSING = re.compile(r"[ \t]#+$")
 _NUMBER = re.compile(r"[ \t]\d{1,4}$")
 _ACRONYM = re.compile(rf"\s*\(([{_UPPER}][\w.&]{{1,7}})\)")
 _YEAR_BEFORE = re.compile(r"(?<!\d)(?:1\d|20)\d\d[ \t]$")
@@ -94,8 +95,8 @@ def entities(text: str, title: str = "", *, continued: bool = False) -> list[Ent
     at = 0
     for apart in _APART.finditer(text):
         reader.read(at, apart.start())
-        if apart["title"]:
-            reader.titled(apart["title"], *apart.span("title"), "title")
+        if heading := _CLOSING.sub("", (apart["title"] or "").rstrip()).rstrip():
+            reader.titled(heading, apart.start("title"), apart.start("title") + len(heading), "title")
         at = apart.end()
     reader.read(at, len(text))
     return reader.entities()
@@ -123,20 +124,24 @@ def key_of(surface: str) -> str:
 
 def title_keys(title: str) -> list[str]:
     """The keys of a title, the whole one first: "Ed Wood (film)" is also "Ed Wood", "Salem, Ohio" also "Salem"."""
-    plain = _DISAMBIGUATION.sub("", title.strip())
+    title = title.strip()
+    if len(title) > MAX_SURFACE:
+        return []
+    plain = _DISAMBIGUATION.sub("", title)
     forms = (title, plain, plain.partition(",")[0])
     return [key for key in dict.fromkeys(map(key_of, forms)) if key]
 
 
 @lru_cache(maxsize=1 << 14)
 def _forms(surface: str) -> tuple[tuple[int, str, str, str], ...]:
-    """The names that a run of capitalised words may be: (offset, surface, key, last word, or "" for a single word)."""
+    """The names that a run of capitalised words may be: (offset, surface, key, word that may stand for it)."""
     forms = [(0, surface)]
+    joined = []
     if not surface.istitle() and (joined := list(_JOINED.finditer(surface))):
         stops = [*(match.start() for match in joined), len(surface)]
         parts = [(at, surface[at:stop]) for at, stop in zip([0, *(m.end() for m in joined)], stops, strict=True)]
         forms = [*(forms if len(parts) <= MAX_PARTS else []), *parts]
-    if surface[-1].isdigit() and (number := _NUMBER.search(surface)):
+    if surface[-1:].isdigit() and (number := _NUMBER.search(surface)):
         forms.append((0, surface[: number.start()]))
     found = []
     for at, form in forms:
@@ -146,7 +151,7 @@ def _forms(surface: str) -> tuple[tuple[int, str, str, str], ...]:
             continue
         if len(words) == 1 and (len(key) < 2 or key in _EMPTY):
             continue
-        found.append((at, form, key, words[-1] if len(words) > 1 else ""))
+        found.append((at, form, key, "" if len(words) == 1 or (joined and form is surface) else words[-1]))
     return tuple(found)
 
 
@@ -191,24 +196,23 @@ class _Reader:
         surface, start = match[0], match.start()
         opens = self._opens_sentence(start)
         if opens:
-            stripped = _OPENING.sub("", surface)
-            if not stripped:
-                return
-            opens = len(stripped) == len(surface)
-            start, surface = match.end() - len(stripped), stripped
+            opening = _OPENING.match(surface)
+            if opening:
+                opens, start, surface = False, start + opening.end(), surface[opening.end() :]
         for at, form, key, last in _forms(surface):
-            if last:
+            if " " in key:
                 self._name(form, start + at, key, last)
             else:
                 self._word(form, start + at, key, opens and at == 0)
-        if self.text[start - 2].isdigit() and _YEAR_BEFORE.search(self.text, max(0, start - 6), start):
+        if start > 4 and self.text[start - 2].isdigit() and _YEAR_BEFORE.search(self.text, max(0, start - 6), start):
             surface = self.text[start - 5 : start] + surface
             self.found.append(Entity(key_of(surface), surface, start - 5, start - 5 + len(surface)))
 
     def _name(self, surface: str, start: int, key: str, last: str) -> None:
         end = start + len(surface)
         self.found.append(Entity(key, surface, start, end))
-        self.full.setdefault(last, key)
+        if last:
+            self.full.setdefault(last, key)
         if self.text.startswith(" (", end) and (short := _ACRONYM.match(self.text, end)):
             # The letters begin words of the name, in this order.
             initials = iter(word[0].casefold() for word in re.findall(r"\w+", surface))
