@@ -137,7 +137,7 @@ def _ranked(
     order = sorted(score, key=lambda row: (-score[row], place.get(row, len(hits)), row))
     kept = [row for row, _ in hits[: weights.n_kept]]
     order = [*kept, *(row for row in order if row not in kept)]
-    raised = {row for i, row in enumerate(order) if i < place.get(row, len(hits))}
+    raised = {row for i, row in enumerate(order) if row not in place or i < place[row]}
     return [Expanded(row, score[row], links[row][1] if row in links and row in raised else "") for row in order]
 
 
