@@ -49,6 +49,7 @@ _RUN = re.compile(
     rf"[{_UPPER}](?<![\w@/#.\\-].){_REST}"
     rf"(?:{_GAP}(?:(?:{_JOINER}|{_PARTICLE}){_GAP})?[{_UPPER}]{_REST}){{0,11}}+(?:[ \t]\d{{1,4}}(?![\w%]|[,.]\d))?"
 )
+_JOINER_WORDS = frozenset(re.split(r"[ |]", _JOINER))
 _JOINED = re.compile(rf"{_GAP}(?:{_JOINER}){_GAP}(?=[{_UPPER}])")
 _QUOTE = re.compile(rf"\"([{_UPPER}\d][^\"\n]{{1,{MAX_SURFACE}}})\"|“([{_UPPER}\d][^“”\n]{{1,{MAX_SURFACE}}})”")
 _TICKED = re.compile(r"`([^`\n]{2,60})`")
@@ -79,6 +80,7 @@ _OPENERS = frozenset(  # beside the stop words, what opens sentences without nam
     without yet yes
     """.split()
 )
+_ARTICLES = ("the", "a", "an")
 _EMPTY = STOPWORDS | _OPENERS
 _OPENING = re.compile(rf"(?:(?:{'|'.join(sorted(word.capitalize() for word in _EMPTY))})(?:\s+|$))+")
 
@@ -119,7 +121,7 @@ def key_of(surface: str) -> str:
     words = text.split()
     if not "".join(words).isalnum():
         words = _NOT_KEY.sub("", _DASH.sub(" ", text.removesuffix("'s"))).split()
-    return " ".join(words[1:] if len(words) > 1 and words[0] in ("the", "a", "an") else words)
+    return " ".join(words[1:] if len(words) > 1 and words[0] in _ARTICLES else words)
 
 
 def title_keys(title: str) -> list[str]:
@@ -135,9 +137,16 @@ def title_keys(title: str) -> list[str]:
 @lru_cache(maxsize=1 << 14)
 def _forms(surface: str) -> tuple[tuple[int, str, str, str], ...]:
     """The names that a run of capitalised words may be: (offset, surface, key, word that may stand for it)."""
+    letters = surface.replace(" ", "")
+    if letters.isascii() and letters.isalpha() and surface.istitle():  # most of them
+        words = surface.lower().split()
+        if words[0] not in _ARTICLES:
+            if words[-1] in _DATES or (len(words) == 1 and (len(surface) < 2 or words[0] in _EMPTY)):
+                return ()
+            return ((0, surface, " ".join(words), words[-1] if len(words) > 1 else ""),)
     forms = [(0, surface)]
-    joined = []
-    if not surface.istitle() and (joined := list(_JOINED.finditer(surface))):
+    joined = list(_JOINED.finditer(surface)) if not _JOINER_WORDS.isdisjoint(surface.split()) else []
+    if joined:
         stops = [*(match.start() for match in joined), len(surface)]
         parts = [(at, surface[at:stop]) for at, stop in zip([0, *(m.end() for m in joined)], stops, strict=True)]
         forms = [*(forms if len(parts) <= MAX_PARTS else []), *parts]
