@@ -20,13 +20,14 @@ from typing import TypeVar
 
 from selfroute.memory import location
 from selfroute.memory.base import Probe, Progress, Skipped
+from selfroute.memory.graph.expand import N_POOL
 from selfroute.memory.graph.graph import KnowledgeGraph
-from selfroute.memory.graph.leading import lead
+from selfroute.memory.graph.leading import lead, second_hop
 from selfroute.memory.graph.nodes import Node
 from selfroute.memory.graph.prominence import FEW, by_prominence
 from selfroute.memory.graph.question import parse_described
 from selfroute.memory.graph.related import Related, related, related_to
-from selfroute.memory.graph.table import StoredFacts
+from selfroute.memory.graph.table import StoredEntities, StoredFacts
 from selfroute.memory.keeper import Keeper, nothing_to_index
 from selfroute.memory.snapshot import Ranked, Snapshot
 from selfroute.memory.store import FileRow
@@ -281,9 +282,12 @@ class Index:
             return [], Ranked([], [], [], 0.0, 0.0)
         vector = self._keeper.embedder.encode([query])[0]
         led = self.related(query) if graph else None
+        n_ranked = max(top_k, N_POOL) if graph else top_k
 
         def found(view: View) -> tuple[list[Hit], Ranked] | None:
-            ranked = view.snapshot.search(query, vector, top_k=top_k)
+            ranked = view.snapshot.search(query, vector, top_k=n_ranked)
+            if graph:
+                ranked = second_hop(query, ranked, StoredEntities(view, self._keeper.store()), top_k)
             if led is not None:
                 ranked = lead(ranked, led, view.snapshot.rowids, top_k)
             chunks = self._chunks_at(view, ranked.rows)

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from threading import RLock
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from zlib import crc32
 
 import numpy as np
@@ -30,6 +30,8 @@ from selfroute.memory.arrays import ArrayFile
 from selfroute.memory.base import Skipped
 from selfroute.memory.graph.facts import Fact
 from selfroute.types import Chunk
+
+T = TypeVar("T")
 
 FORMAT = 2  # of the schema below and of the files of arrays; another number means: rebuild
 DATABASE = "index.sqlite"
@@ -54,7 +56,8 @@ CREATE TABLE IF NOT EXISTS edges (
     row INTEGER NOT NULL, n INTEGER NOT NULL, relation TEXT NOT NULL, scope TEXT NOT NULL, name TEXT NOT NULL,
     expr TEXT NOT NULL, alias TEXT NOT NULL, line INTEGER NOT NULL, end_line INTEGER NOT NULL,
     checksum INTEGER NOT NULL, PRIMARY KEY (row, n)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS edges_by_name ON edges (name) WHERE relation NOT IN ('binds', 'returns');
+CREATE INDEX IF NOT EXISTS edges_by_name ON edges (name) WHERE relation NOT IN ('binds', 'returns', 'mentions');
+CREATE INDEX IF NOT EXISTS edges_by_entity ON edges (name, alias, row) WHERE relation = 'mentions';
 """
 _FILE_COLUMNS = (
     "file_id, path, raw_path, size, mtime_ns, content_hash, reason, first_row, n_chunks, n_tokens, checksum, born"
@@ -224,10 +227,8 @@ class Store:
         """The chunks of the rows, in the order asked, or None when one is gone: the generation is past."""
         found: dict[int, Chunk] = {}
         with self._guarded():
-            for start in range(0, len(rows), _ROWS_PER_QUERY):
-                some = rows[start : start + _ROWS_PER_QUERY]
-                marks = ",".join("?" * len(some))
-                query = f"SELECT row, {_CHUNK_COLUMNS} FROM chunks WHERE row IN ({marks})"
+            for some in _batches(rows):
+                query = f"SELECT row, {_CHUNK_COLUMNS} FROM chunks WHERE row IN ({_marks(some)})"
                 for row, *fields in self._db.execute(query, some):
                     found[row] = _chunk(row, fields)
             for row in rows:
@@ -265,9 +266,45 @@ class Store:
             return self._edges("row >= ? AND row < ?", (first_row, first_row + n_chunks))
 
     def named(self, name: str) -> list[Edge]:
-        """What any file of any generation states about a name; facts of HELPERS apart."""
+        """What any file of any generation states about a name; facts of HELPERS and mentions apart."""
         with self._guarded():
-            return self._edges("name = ? AND relation NOT IN ('binds', 'returns')", (name,))
+            return self._edges("name = ? AND relation NOT IN ('binds', 'returns', 'mentions')", (name,))
+
+    def mentions(self, rows: Sequence[int]) -> list[Edge]:
+        """The entities that chunks of prose name."""
+        with self._guarded():
+            return [
+                edge
+                for some in _batches(rows)
+                for edge in self._edges(f"row IN ({_marks(some)}) AND relation = 'mentions'", some)
+            ]
+
+    def naming(self, rows: Sequence[int]) -> list[int]:
+        """Those of the chunks that name an entity."""
+        with self._guarded():
+            return [
+                row
+                for some in _batches(rows)
+                for (row,) in self._db.execute(
+                    f"SELECT DISTINCT row FROM edges WHERE row IN ({_marks(some)}) AND relation = 'mentions'", some
+                )
+            ]
+
+    def mentioning(self, keys: Sequence[str], kind: str = "") -> list[tuple[str, int]]:
+        """(key, row) of every chunk of any generation that names an entity; read from an index of the table.
+
+        kind: of the mention, any when it is empty. A chunk that names a key in several ways is given as often.
+        """
+        wanted = " AND alias = ?" if kind else ""
+        with self._guarded():
+            return [
+                found
+                for some in _batches(keys)
+                for found in self._db.execute(
+                    f"SELECT name, row FROM edges WHERE name IN ({_marks(some)}){wanted} AND relation = 'mentions'",
+                    (*some, kind) if kind else some,
+                )
+            ]
 
     # writing: only by the one who holds the writer's lock
 
@@ -357,7 +394,7 @@ class Store:
         if owner is not None:
             raise ValueError(f"chunk {row} of {owner[0]} is lost")
 
-    def _edges(self, where: str, parameters: tuple[int | str, ...]) -> list[Edge]:
+    def _edges(self, where: str, parameters: Sequence[int | str]) -> list[Edge]:
         """In the order of their rows; ValueError when one is not what was written."""
         edges = []
         for row, n, *fields, checksum in self._db.execute(
@@ -431,6 +468,16 @@ class Store:
                 f"{self.path}: {error}", "free some disk space, or keep the index elsewhere: --index-dir DIR"
             )
         return IndexCorruptError(f"the index in {self.path.parent} is damaged: {error}", self._mend)
+
+
+def _batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many as one statement takes."""
+    for start in range(0, len(values), _ROWS_PER_QUERY):
+        yield values[start : start + _ROWS_PER_QUERY]
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
 
 
 def remove(directory: Path) -> None:

@@ -19,7 +19,7 @@ _COLOURS = {
     "overrides": "#c2410c",
     "imports": "#15803d",
     "defines": "#6b7280",
-    "mentions": "#7c3aed",
+    "documents": "#7c3aed",
 }
 _STYLE = """
 body{font:14px/1.5 system-ui,sans-serif;margin:24px;color:#111;background:#fff}h1{font-size:20px}

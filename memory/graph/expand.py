@@ -37,8 +37,8 @@ class EntityIndex(Protocol):
         """Rows, prose or not."""
         ...
 
-    def is_prose(self, row: int) -> bool:
-        """Whether the row takes part; code and data do not."""
+    def prose(self, rows: Sequence[int]) -> set[int]:
+        """Those of the rows that take part; code and data do not."""
         ...
 
     def named(self, rows: Sequence[int]) -> Mapping[int, Named]:
@@ -106,12 +106,13 @@ def expand(
     if top_k < 1:
         raise ValueError(f"top_k must be at least 1, got {top_k}")
     plain = [Expanded(row, score) for row, score in hits]
-    prose = [(row, score) for row, score in hits if index.is_prose(row)]
-    n_prose = sum(index.is_prose(row) for row, _ in hits[:top_k])
+    takes_part = index.prose([row for row, _ in hits])
+    prose = [(row, score) for row, score in hits if row in takes_part]
+    n_prose = sum(row in takes_part for row, _ in hits[:top_k])
     if not prose or prose[0] != hits[0] or hits[0][1] <= 0 or 2 * n_prose < min(top_k, len(hits)):
         return plain[:top_k]
     ranked = iter(_ranked(question, prose, index, weights))
-    moved = [next(ranked) if index.is_prose(hit.row) else hit for hit in plain]
+    moved = [next(ranked) if hit.row in takes_part else hit for hit in plain]
     lowest = moved[0].score
     result = []
     for hit in (*moved, *ranked):

@@ -13,11 +13,12 @@ IMPORTS = "imports"  # expr: what, ".sessions.Session"; name: its last part; ali
 CALLS = "calls"  # expr: what is called, "self.session.get"; name: its last part
 INHERITS = "inherits"  # scope: the class; expr: a base
 REFERENCES = "references"  # expr: a name that is passed on, put in a decorator or tested against
-MENTIONS = "mentions"  # of prose: a name of code, or an entity
+DOCUMENTS = "documents"  # prose that speaks of a name of code
+MENTIONS = "mentions"  # prose that names an entity. name: its key; expr: as it is written; alias: its kind
 BINDS = "binds"  # scope's name is given expr: a value, or ANNOTATED and a type. alias: the method of self.name = expr
 RETURNS = "returns"  # scope gives back expr: a value, or ANNOTATED and a type
 
-EDGES = (DEFINES, IMPORTS, CALLS, INHERITS, REFERENCES, MENTIONS)
+EDGES = (DEFINES, IMPORTS, CALLS, INHERITS, REFERENCES, DOCUMENTS, MENTIONS)
 HELPERS = (BINDS, RETURNS)  # of use only to resolve the others
 
 ANNOTATED = "@"

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from selfroute.memory.catalog import SOURCE, path_kind
-from selfroute.memory.graph.facts import BARE, CALLS, DEFINES, IMPORTS, INHERITS, MENTIONS, REFERENCES, STAR
+from selfroute.memory.graph.facts import BARE, CALLS, DEFINES, DOCUMENTS, IMPORTS, INHERITS, REFERENCES, STAR
 from selfroute.memory.graph.modules import Modules
 from selfroute.memory.graph.nodes import BY_NAME, CERTAIN, POSSIBLE, Edge, FactTable, Node, Placed
 from selfroute.memory.graph.resolve import DEFINITION, INSTANCE, MODULE, Resolver, Value, qualified_name
@@ -143,12 +143,12 @@ class KnowledgeGraph:
                 found.append(Edge(edge.target, OVERRIDES, node, edge.path, edge.line, edge.row))
         return _sorted(found)
 
-    def mentions(self, node: Node) -> list[Edge]:
+    def documents(self, node: Node) -> list[Edge]:
         """Where documents speak of it."""
         return _sorted(
-            self._edge(Node(placed.path, ""), MENTIONS, node, placed, POSSIBLE)
+            self._edge(Node(placed.path, ""), DOCUMENTS, node, placed, POSSIBLE)
             for placed in self._table.named(node.last or self._modules.name(node.path).rpartition(".")[2])
-            if placed.fact.relation == MENTIONS and self._is_called(node, placed.fact.expr)
+            if placed.fact.relation == DOCUMENTS and self._is_called(node, placed.fact.expr)
         )
 
     # edges out of a node

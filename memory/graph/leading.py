@@ -1,4 +1,4 @@
-"""A search led by the graph: the chunks that hold the edges come first, what words and vectors found behind them."""
+"""A search led by the graph: the chunks that hold edges, and the texts that a first hit names."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from selfroute.memory.graph.expand import EntityIndex, expand
 from selfroute.memory.graph.nodes import BY_NAME
 from selfroute.memory.graph.related import Related
+from selfroute.memory.query import parse
 from selfroute.memory.snapshot import Ranked
 
 GRAPH = "graph"  # in Hit.via
@@ -45,6 +47,20 @@ def lead(ranked: Ranked, led: Related, rowids: NDArray[np.int64], top_k: int) ->
     found = [((GRAPH,) if row in of_graph else ()) + via.get(row, ()) for row in rows]
     falling = np.minimum.accumulate(_without_holes([scores[row] for row in rows])).tolist() if rows else []
     return replace(ranked, rows=rows, scores=falling, via=found)
+
+
+def second_hop(query: str, ranked: Ranked, entities: EntityIndex, top_k: int) -> Ranked:
+    """The ranking with what the first hits of prose name; code, and questions that are one name, stay as they are."""
+    if parse(query).symbol or not ranked.rows or not entities.prose(ranked.rows[:1]):
+        return replace(ranked, rows=ranked.rows[:top_k], scores=ranked.scores[:top_k], via=ranked.via[:top_k])
+    via = dict(zip(ranked.rows, ranked.via, strict=True))
+    expanded = expand(query, list(zip(ranked.rows, ranked.scores, strict=True)), entities, top_k=top_k)
+    return replace(
+        ranked,
+        rows=[hit.row for hit in expanded],
+        scores=[hit.score for hit in expanded],
+        via=[((GRAPH,) if hit.bridge or hit.row not in via else ()) + via.get(hit.row, ()) for hit in expanded],
+    )
 
 
 def _landings(led: Related) -> Iterator[tuple[int, float]]:

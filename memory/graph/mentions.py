@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import PurePosixPath
 
 from selfroute.memory.graph.entities import Entity, entities
 from selfroute.memory.graph.expand import Named
+from selfroute.memory.graph.facts import MENTIONS, Fact
 from selfroute.types import Chunk
 
 PROSE = frozenset({"section", "text"})  # kinds of chunks that take part
@@ -30,6 +31,17 @@ def mentions_of(chunks: Sequence[Chunk]) -> list[list[Entity]]:
         found.append(entities(chunk.text, title, continued=chunk.symbol == before))
         before = chunk.symbol
     return found
+
+
+def mention_facts(chunks: Sequence[Chunk]) -> Iterator[tuple[int, Fact]]:
+    """The same to be stored: (chunk, fact), each key of a kind once a chunk."""
+    for at, (chunk, mentions) in enumerate(zip(chunks, mentions_of(chunks), strict=True)):
+        seen: set[tuple[str, str]] = set()
+        for mention in mentions:
+            if (mention.key, mention.kind) not in seen:
+                seen.add((mention.key, mention.kind))
+                line = chunk.start_line + chunk.text.count("\n", 0, mention.start)
+                yield at, Fact(MENTIONS, "", mention.key, mention.surface, mention.kind, line, line)
 
 
 def _name_of(path: str) -> str:
@@ -60,9 +72,9 @@ class EntityTable:
     def __len__(self) -> int:
         return len(self._named)
 
-    def is_prose(self, row: int) -> bool:
-        """Whether the row names anything; code and data never do."""
-        return self._named[row] is not None
+    def prose(self, rows: Sequence[int]) -> set[int]:
+        """Those that name anything; code and data never do."""
+        return {row for row in rows if self._named[row] is not None}
 
     def named(self, rows: Sequence[int]) -> Mapping[int, Named]:
         """What each row names."""

@@ -1,11 +1,11 @@
-"""The facts of prose: the names of code that it mentions in backquotes, as Markdown and reStructuredText write them."""
+"""The facts of documents: the names of code in backquotes, as Markdown and reStructuredText write them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from selfroute.memory.graph.facts import MENTIONS, Fact
+from selfroute.memory.graph.facts import DOCUMENTS, Fact
 
 LANGUAGES = frozenset({"markdown", "mdx", "rst", "restructuredtext", "text", "plaintext", "asciidoc"})
 _CODE = re.compile(r"`[~!]?([A-Za-z_][\w.]*)(?:\(\))?`")
@@ -18,4 +18,4 @@ def facts(text: str, language: str) -> Iterator[Fact]:
     for line, content in enumerate(text.split("\n"), 1):
         if "`" in content:
             for expr in dict.fromkeys(_CODE.findall(content)):
-                yield Fact(MENTIONS, "", expr.rpartition(".")[2], expr, "", line, line)
+                yield Fact(DOCUMENTS, "", expr.rpartition(".")[2], expr, "", line, line)

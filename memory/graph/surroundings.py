@@ -37,7 +37,7 @@ def surroundings(graph: KnowledgeGraph, node: Node) -> Surroundings:
     if kind in ("class", ""):
         groups |= {"base of": graph.subclasses(node)}
     if node.path:
-        groups |= {"mentioned by": graph.mentions(node)}
+        groups |= {"documented in": graph.documents(node)}
         if kind == "class":
             groups |= {"inherits from": graph.bases(node)}
         if kind in ("class", "module"):
