@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from selfroute.backends.base import Progress
 from selfroute.backends.citations import verify
-from selfroute.backends.metering import peak_bytes
+from selfroute.models.metering import peak_bytes
 from selfroute.errors import ContextOverflowError
 from selfroute.models.base import Reader
 from selfroute.models.tokenizer import wordpiece

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from selfroute.backends.base import Progress
 from selfroute.backends.citations import verify
 from selfroute.backends.context import arrange, choose
-from selfroute.backends.metering import peak_bytes
+from selfroute.models.metering import peak_bytes
 from selfroute.models.base import Reader
 from selfroute.models.tokenizer import wordpiece
 from selfroute.types import RETRIEVAL, Attempt, Chunk, Estimate, Hit, Query, Usage
