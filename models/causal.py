@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -169,10 +169,9 @@ class CausalGenerator:
 
         try:
             yield
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and not isinstance(error, torch.OutOfMemoryError):
-                if "allocate memory" not in str(error):
-                    raise
+        except (MemoryError, RuntimeError) as error:
+            if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
+                raise
             raise DeviceMemoryError(
                 self._size.needed(n_tokens), _free(self._device), "--window-tokens with less, or a smaller model"
             ) from error
@@ -180,7 +179,7 @@ class CausalGenerator:
 
 @dataclass
 class _Answer:
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     finish: Literal["stop", "length"] = "stop"
 
 
@@ -194,7 +193,9 @@ def _window(size: Size, wanted: int, free_bytes: int) -> int:
     room = size.room(free_bytes)
     least = wanted or min(trained, MIN_WINDOW)
     if room < least:
-        option = f"--window-tokens {room}, or a smaller model" if room >= 512 else "a smaller model, or free some memory"
+        option = (
+            f"--window-tokens {room}, or a smaller model" if room >= 512 else "a smaller model, or free some memory"
+        )
         raise DeviceMemoryError(size.needed(least), free_bytes, option)
     return wanted or min(trained, room)
 

@@ -7,7 +7,10 @@ from typing import Any
 
 from selfroute.models.prompt import Prompt
 
-_MARKS = ("selfroute-instructions-1c9e", "selfroute-context-1c9e")  # stand in for the parts while a template is rendered
+_MARKS = (
+    "selfroute-instructions-1c9e",
+    "selfroute-context-1c9e",
+)  # stand in for the parts while a template is rendered
 _BRACKETS = re.compile(r"[<>\[\]|{}]")
 
 

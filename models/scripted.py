@@ -99,8 +99,9 @@ def obedient(prompt: str) -> str:
     It knows nothing of fences. An order is "say X", "write X", "ignore ... X" and the like; without one it declines.
     The prompt's own request is not one.
     """
-    body = prompt.partition("\n\n<chunk ")[2].rpartition("\nThe chunks end here.")[0]
-    orders = [found["said"] or found["after"] for found in _ORDER.finditer(body)]
+    chunks, _, asked = prompt.partition("\n\n<chunk ")[2].rpartition("\nThe chunks end here.")
+    question = asked.partition("\n\nQuestion: ")[2]
+    orders = [found["said"] or found["after"] for found in _ORDER.finditer(f"{chunks}\n{question}")]
     return orders[-1].strip() if orders and orders[-1].strip() else SENTINEL
 
 
@@ -108,7 +109,9 @@ def first(prompt: str) -> str:
     """Quotes the first line of the first chunk, and cites it."""
     found = _FIRST_LINE.search(prompt)
     line = found[1].strip() if found else ""
-    return f'The first chunk begins with "{line}" [1].' if line and '"' not in line else "The first chunk begins it [1]."
+    return (
+        f'The first chunk begins with "{line}" [1].' if line and '"' not in line else "The first chunk begins it [1]."
+    )
 
 
 def decline(prompt: str) -> str:

@@ -74,7 +74,9 @@ def weight_files(folder: Path) -> list[str]:
         try:
             names = sorted(set(json.loads((folder / WEIGHTS_INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelLoadError(f"{folder / WEIGHTS_INDEX} cannot be read: {error!r}", "get the model again") from error
+            raise ModelLoadError(
+                f"{folder / WEIGHTS_INDEX} cannot be read: {error!r}", "get the model again"
+            ) from error
         for name in names:
             if not isinstance(name, str) or Path(name).name != name or not (folder / name).is_file():
                 raise ModelLoadError(f"{folder} lacks the weights file {name!r}", "get the model again")
@@ -95,7 +97,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ModelLoadError(f"{folder} is no model folder: it has no config.json", "name the folder it is in") from error
+        raise ModelLoadError(
+            f"{folder} is no model folder: it has no config.json", "name the folder it is in"
+        ) from error
     except (OSError, ValueError) as error:
         raise ModelLoadError(f"{path} cannot be read: {error}", "get the model again") from error
     if not isinstance(config, dict):
@@ -145,7 +149,9 @@ def _layer_kinds(config: Mapping[str, Any]) -> list[str]:
 
 def _state_bytes(config: Mapping[str, Any]) -> int:
     """Of one recurrent layer, in float32: Mamba's heads, or those of linear attention; convolution states apart."""
-    mamba = _number(config, "mamba_n_heads", 0) * _number(config, "mamba_d_head", 0) * _number(config, "mamba_d_state", 0)
+    mamba = (
+        _number(config, "mamba_n_heads", 0) * _number(config, "mamba_d_head", 0) * _number(config, "mamba_d_state", 0)
+    )
     linear = (
         _number(config, "linear_num_value_heads", 0)
         * _number(config, "linear_key_head_dim", 0)

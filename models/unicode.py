@@ -29,14 +29,16 @@ _KINDS = {
 _SUSPECT = re.compile("[" + "".join(_KINDS.values()) + "]")
 _KIND = tuple((kind, re.compile(f"[{characters}]")) for kind, characters in _KINDS.items())
 
-_PICTURE = "\u00a9\u00ae\u203c\u2049\u2122\u2139\u2194-\u21aa\u231a-\u23ff\u25aa-\u27bf\u2934-\u2b55\u3030\u303d\u3297\u3299"
+_PICTURE = (
+    "\u00a9\u00ae\u203c\u2049\u2122\u2139\u2194-\u21aa\u231a-\u23ff\u25aa-\u27bf\u2934-\u2b55\u3030\u303d\u3297\u3299"
+)
 _EMOJI = rf"[{_PICTURE}\U0001f000-\U0001faff]"
 _JOINED = "[\u0600-\u08ff\u0900-\u0dff\u0f00-\u0fff\u1000-\u109f\u1780-\u17b3\u17b6-\u17ff\u1800-\u180a\u1810-\u18af]"
-_FLAG_TAGS = ("gbeng", "gbsct", "gbwls")
+_FLAGS = "|".join("".join(chr(0xE0000 + ord(c)) for c in flag) for flag in ("gbeng", "gbsct", "gbwls"))
 _ALLOWED = re.compile(
     "|".join(
         (
-            "\U0001f3f4(?:%s)\U000e007f" % "|".join("".join(chr(0xE0000 + ord(c)) for c in f) for f in _FLAG_TAGS),
+            f"\U0001f3f4(?:{_FLAGS})\U000e007f",
             rf"(?<={_EMOJI})[\ufe0e\ufe0f]?\u200d(?={_EMOJI})",
             rf"(?<={_EMOJI})[\ufe0e\ufe0f](?![\ufe00-\ufe0f])",
             r"(?<=[0-9#*])\ufe0f(?=\u20e3)",
