@@ -54,16 +54,17 @@ class CausalGenerator:
         nonce: str = "",
         free_bytes: int | None = None,
         cache_dir: Path | None = None,
+        block_tokens: int = BLOCK_TOKENS,
     ) -> None:
         """model: a folder, which is read with no network, or a hub name, which is downloaded unless it is cached.
 
         window_tokens: the most that prompt and answer may take; 0: what the model was trained for, or less where
         memory has room for less. nonce: the word of the prompt's fences, random when not given. free_bytes: of the
-        device, measured when not given. cache_dir: of the hub's files.
+        device, measured when not given. cache_dir: of the hub's files. block_tokens: read at a time.
         Raises MissingDependencyError, ModelLoadError, DeviceMemoryError when weights and cache do not fit, ConfigError
         for a window that is larger than the model's.
         """
-        self._device = pick_device(device)
+        self._device, self._block_tokens = pick_device(device), block_tokens
         folder = locate(model, cache_dir)
         self._size = size_of(folder)
         free = int(USABLE * _free(self._device)) if free_bytes is None else free_bytes
@@ -151,8 +152,8 @@ class CausalGenerator:
 
         logits = None
         with torch.inference_mode():
-            for start in range(0, len(ids), BLOCK_TOKENS):
-                block = torch.tensor([list(ids[start : start + BLOCK_TOKENS])], device=self._device)
+            for start in range(0, len(ids), self._block_tokens):
+                block = torch.tensor([list(ids[start : start + self._block_tokens])], device=self._device)
                 logits = self._model(input_ids=block, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
             assert logits is not None
             return int(logits[0, -1].argmax())

@@ -183,7 +183,7 @@ class RemoteGenerator:
                 if reply.finish == "length" and len(reply.text) > max_new_tokens * MAX_CHARACTERS:
                     return
         if not reply.finish:
-            raise _Broken("broke its answer off")
+            raise _Broken("" if reply.text else ", or sends no stream of answers")
         if not reply.text.strip():
             raise self._error(f"answered without a word (it gives as its reason {reply.finish!r})")
 
@@ -202,7 +202,7 @@ class RemoteGenerator:
         if named(error, "Late"):
             raise self._error("took too long, or answered too much", _late_hint(error)) from error
         if isinstance(error, _Broken | openai.APIConnectionError) or named(error, "TransportError"):
-            return _Again("broke its answer off" if isinstance(error, _Broken) else _unreachable(error), None)
+            return _Again(f"broke its answer off{error}" if isinstance(error, _Broken) else _unreachable(error), None)
         if isinstance(error, openai.APIError) and not named(error, "APIResponseValidationError"):
             return _Again(f"reports an error: {_said(error)}", None)
         raise self._error(f"gives an answer that cannot be read: {type(error).__name__}") from error
@@ -279,7 +279,7 @@ class _Reply:
         if reason in ("stop", "length", "eos"):
             self.finish = "length" if reason == "length" else "stop"
         elif reason:
-            raise _Broken(str(reason))
+            raise _Broken(f" ({reason})")
         text = chunk.text
         if text and not self.text:
             self.first_seconds = self.last_seconds

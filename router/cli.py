@@ -270,12 +270,22 @@ def config(path: PathOption = ".", json: Json = False, debug: Debug = False) -> 
 
 
 @app.command()
-def models(json: Json = False, debug: Debug = False) -> None:
-    """List what is registered, and what is not installed."""
+def models(
+    hf_cache: Annotated[
+        str, typer.Option("--hf-cache", help="Folder of the Hugging Face cache.", metavar="DIR", show_default=False)
+    ] = "",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List what is registered, what can be installed, and which models on this disk fit into memory."""
+    from itertools import chain
+    from pathlib import Path
+
     from selfroute.router import render
     from selfroute.router.doctor import model_lines
+    from selfroute.router.inventory import cached_lines, hub_cache
 
-    for kind, name, state in model_lines():
+    for kind, name, state in chain(model_lines(), cached_lines(Path(hf_cache) if hf_cache else hub_cache())):
         if json:
             render.put({"kind": kind, "name": name, "state": state})
         else:
