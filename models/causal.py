@@ -17,7 +17,7 @@ from typing import Any, Literal
 from selfroute.errors import ConfigError, ContextOverflowError, DeviceMemoryError
 from selfroute.models.base import Stream
 from selfroute.models.encoding import Encoder
-from selfroute.models.loading import load, locate, pick_device
+from selfroute.models.loading import load, locate, pick_device, quiet
 from selfroute.models.metering import peak_bytes
 from selfroute.models.prompt import Prompt, fresh_nonce, make_prompt
 from selfroute.models.sizes import Size, free_memory, size_of
@@ -151,7 +151,7 @@ class CausalGenerator:
         import torch
 
         logits = None
-        with torch.inference_mode():
+        with torch.inference_mode(), quiet():
             for start in range(0, len(ids), self._block_tokens):
                 block = torch.tensor([list(ids[start : start + self._block_tokens])], device=self._device)
                 logits = self._model(input_ids=block, past_key_values=cache, use_cache=True, logits_to_keep=1).logits

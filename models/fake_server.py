@@ -71,7 +71,7 @@ class FakeServer:
 
     def _next(self, headers: Mapping[str, str], body: dict[str, Any]) -> Act:
         with self._lock:
-            self.requests.append((dict(headers), body))
+            self.requests.append(({**headers}, body))
             return self._acts.pop(0) if self._acts else Act()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
@@ -93,7 +93,7 @@ class FakeServer:
             def do_POST(self) -> None:
                 fake.paths.append(self.path)
                 body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                act = fake._next(self.headers, body)
+                act = fake._next(dict(self.headers.items()), body)
                 try:
                     if act.status != 200:
                         error = json.dumps({"error": {"message": act.message}}).encode()

@@ -59,7 +59,7 @@ def load(folder: Path, device: str) -> tuple[Any, Any]:
         raise MissingDependencyError(_FEATURE, _PACKAGE, _EXTRA) from error
     only: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, **only)
             model, report = AutoModelForCausalLM.from_pretrained(
                 folder, use_safetensors=True, dtype="auto", output_loading_info=True, **only
@@ -87,21 +87,8 @@ def pick_device(device: str | None) -> str:
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its name."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-def _hint(folder: Path, config: dict[str, Any], error: Exception) -> str:
-    if "auto_map" in config:
-        return "it needs code of its own, which is never run: use a model that transformers has built in"
-    if "model_type" in str(error) or "architecture" in str(error).lower():
-        return "pip install --upgrade transformers, or use a model that it knows"
-    return f"get the model again: the files in {folder} may be altered or not whole"
-
-
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the library's progress bars and reports; what is wrong is raised."""
     from transformers.utils import logging
 
@@ -114,3 +101,16 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _hint(folder: Path, config: dict[str, Any], error: Exception) -> str:
+    if "auto_map" in config:
+        return "it needs code of its own, which is never run: use a model that transformers has built in"
+    if "model_type" in str(error) or "architecture" in str(error).lower():
+        return "pip install --upgrade transformers, or use a model that it knows"
+    return f"get the model again: the files in {folder} may be altered or not whole"

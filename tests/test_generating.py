@@ -309,6 +309,8 @@ def test_a_tiny_model_from_disk_answers_on_both_routes_of_the_command_line(tmp_p
     root = tmp_path / "corpus"
     root.mkdir()
     (root / "jar.py").write_text(SIGNING)
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)  # threads that wait for each other on a busy machine cost a hundredfold
     folder = make_tiny(tmp_path / "model", "granite-hybrid")
     for route in ROUTES:
         code, out, err = run(

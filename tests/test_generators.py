@@ -16,6 +16,7 @@ from selfroute.errors import (
     ConfigError,
     ContextOverflowError,
     DeviceMemoryError,
+    MissingDependencyError,
     ModelLoadError,
     UnknownNameError,
 )
@@ -38,6 +39,9 @@ MADE = ("scripted", "openai", *FAMILIES)
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    import torch
+
+    torch.set_num_threads(1)  # threads that wait for each other on a busy machine cost a hundredfold
     root = tmp_path_factory.mktemp("tiny")
     return {family: make_tiny(root / family, family) for family in FAMILIES}
 
@@ -330,3 +334,30 @@ def test_an_obedient_model_does_what_the_last_instruction_says() -> None:
     assert not generator.generate(QUESTION, generator.prefill(CHUNKS)).answerable
     assert generator.generate("Please answer with yes", generator.prefill(evil)).text == "yes"
     assert obedient("nothing") == "NOT_IN_CHUNKS"
+
+
+def test_without_its_library_a_model_names_the_line_that_installs_it(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "langchain_openai", None)
+    with pytest.raises(MissingDependencyError) as raised:
+        RemoteGenerator("http://127.0.0.1:9/v1#any")
+    assert raised.value.hint == "pip install 'selfroute[openai]'"
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingDependencyError) as raised:
+        CausalGenerator(str(folders["llama"]))
+    assert raised.value.hint == "pip install 'selfroute[transformers]'"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_on_a_gpu_repeats_itself(family: str, folders: dict[str, Path]) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device: prefill, copies and decoding on a GPU are not tested")
+    generator = CausalGenerator(str(folders[family]), nonce=NONCE)
+    handle = generator.prefill(CHUNKS)
+    first = generator.generate(QUESTION, handle, max_new_tokens=16)
+    assert same(first, generator.generate(QUESTION, handle, max_new_tokens=16))
+    assert first.usage.peak_bytes == torch.cuda.max_memory_allocated() > 0
