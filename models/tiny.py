@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from selfroute.models.loading import quiet
 from selfroute.models.prompt import make_prompt
 
 FAMILIES = ("granite-hybrid", "qwen3.5", "llama")
@@ -34,14 +35,16 @@ def make_tiny(
     torch.manual_seed(seed)
     tokenizer = _tokenizer(chat)
     config = _config(family, len(tokenizer), context_length)
-    model = AutoModelForCausalLM.from_config(config)
+    with quiet():
+        model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(4.0)  # else every next token is the last one again
     model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     return folder
 
 
