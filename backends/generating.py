@@ -12,6 +12,7 @@ from selfroute.backends.context import arrange
 from selfroute.errors import DeviceMemoryError
 from selfroute.models.base import Generator
 from selfroute.models.prompt import fence, make_prompt
+from selfroute.models.sizes import free_memory
 from selfroute.types import Attempt, Chunk, Estimate, Generation, Query, Usage
 
 if TYPE_CHECKING:
@@ -116,8 +117,10 @@ class Writer:
                     generation = self.generator.generate(query.text, handle, **options)
                 break
             except Exception as error:
-                if given or not out_of_memory(error):
+                if not out_of_memory(error):
                     raise
+                if given:
+                    raise _as_memory_error(error) from error
                 handle = keep = self._kept = None
                 n_tokens = sum(map(self._cost, read)) // 2
                 smaller = arrange(self.fit(best_first(), n_tokens), query.budget_tokens).chunks
@@ -177,4 +180,4 @@ def finish(attempting: Attempting) -> Attempt:
 def _as_memory_error(error: Exception) -> DeviceMemoryError:
     if isinstance(error, DeviceMemoryError):
         return error
-    return DeviceMemoryError(0, 0, "--window-tokens with less, or a smaller model")
+    return DeviceMemoryError(0, free_memory(), "--window-tokens with less, or a smaller model")

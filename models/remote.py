@@ -37,6 +37,7 @@ DEFAULT_WINDOW = 32_768  # tokens, when the server does not say what its model c
 COUNT_FACTOR = 1.3
 MAX_CHARACTERS = 32  # of an answer, for each token that it may have
 _ASK_SECONDS = 5.0  # for the server's list of models
+_ASK_AGAIN_SECONDS = 60.0
 _WINDOW_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx", "n_ctx_train")
 _EXAMPLE = "--model openai:http://127.0.0.1:8000/v1#NAME"
 
@@ -70,6 +71,7 @@ class RemoteGenerator:
         self._url, self._name = _parse(address)
         self._key = api_key or PLACEHOLDER_KEY
         self._window, self._patience = window_tokens, patience or Patience()
+        self._ask_after = 0.0
         self._fences = fresh_nonce((), nonce)
         try:
             import langchain_openai  # noqa: F401 (loaded now, so that its absence is known now)
@@ -78,9 +80,12 @@ class RemoteGenerator:
 
     @property
     def context_length(self) -> int:
-        """Tokens that prompt and answer may take together. Asks the server once, unless it was given."""
-        if not self._window:
-            self._window = self._ask_window()
+        """Tokens that prompt and answer may take together.
+
+        Asks the server, unless it was given; again when the server did not say and _ASK_AGAIN_SECONDS have passed.
+        """
+        if not self._window and time.monotonic() >= self._ask_after:
+            self._window, self._ask_after = self._ask_window(), time.monotonic() + _ASK_AGAIN_SECONDS
         return self._window or DEFAULT_WINDOW
 
     def count_tokens(self, text: str) -> int:

@@ -105,13 +105,14 @@ class ModelLoadError(SelfRouteError):
 
 
 class DeviceMemoryError(SelfRouteError):
-    """The device lacks memory for what was asked."""
+    """The device lacks memory for what was asked. needed_bytes: 0 when only the attempt told that it is too much."""
 
     exit_code = 4
 
     def __init__(self, needed_bytes: int, free_bytes: int, option: str) -> None:
         self.needed_bytes, self.free_bytes = needed_bytes, free_bytes
-        super().__init__(f"needs {needed_bytes:,} bytes, {free_bytes:,} are free", option)
+        needs = f"needs {needed_bytes:,} bytes" if needed_bytes else "memory ran out"
+        super().__init__(f"{needs}, {free_bytes:,} are free", option)
 
 
 class ModelServerError(SelfRouteError):

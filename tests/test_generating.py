@@ -225,7 +225,7 @@ def test_a_model_without_memory_leaves_the_question_to_the_reader(corpus: Path, 
 
 def test_nothing_is_taken_back_once_it_was_streamed(corpus: Path) -> None:
     with SelfRouter.from_path(corpus, model=Poor(most=99, mid=True)) as router:
-        with pytest.raises(MemoryError):
+        with pytest.raises(DeviceMemoryError, match="memory ran out"):
             list(router.stream(QUESTION, route="retrieval"))
         assert router.ask(QUESTION, route="retrieval").answerable
 
