@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import abc
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from selfroute.types import Attempt, Estimate, Query
+
+Attempting: TypeAlias = abc.Generator[str, None, Attempt]
+"""The pieces of an attempt's answer as they come; the value that it returns is the attempt."""
 
 Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total) as work goes on."""
@@ -27,6 +31,19 @@ class Backend(Protocol):
     def answer(self, query: Query, *, after: Attempt | None = None) -> Attempt:
         """Answers. after: an attempt of another route, whose chunks need not be read again.
 
-        Raises ContextOverflowError when what it must read does not fit query.limits.
+        Raises ContextOverflowError when what it must read does not fit query.limits, or its model's window.
+        """
+        ...
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A backend that can give its answer piece by piece."""
+
+    def stream(self, query: Query, *, after: Attempt | None = None, live: bool = True) -> Attempting:
+        """The pieces as a model writes them, joined the attempt's text; returns the attempt.
+
+        A backend that reads and quotes gives no pieces. live: False gives none either, and may then begin again with
+        less when memory runs out.
         """
         ...

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from selfroute.backends.base import Progress
+from selfroute.backends.base import Attempting, Progress
 from selfroute.backends.citations import verify
 from selfroute.backends.context import arrange, choose
-from selfroute.backends.metering import peak_bytes
+from selfroute.backends.generating import Writer, finish
 from selfroute.backends.relations import GraphAnswer, from_graph
+from selfroute.errors import ContextOverflowError
 from selfroute.models.base import Reader
+from selfroute.models.metering import peak_bytes
 from selfroute.models.tokenizer import wordpiece
 from selfroute.types import RETRIEVAL, Attempt, Chunk, Estimate, Hit, Query, Usage
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
 TOP_K = 24  # hits asked for; what the budget has no room for is left out
 EARLIER = "earlier attempt"  # in Hit.via
+COARSER = 2  # the built-in count of a text over that of a model's own tokenizer, at most
 
 # Priors, until policies are learned for the reader at hand. Retrieval's share right on LaRA, mean of 13 models.
 P_CORRECT = 0.67
@@ -30,29 +35,49 @@ class RetrievalBackend:
 
     name = RETRIEVAL
 
-    def __init__(self, index: Index, reader: Reader, *, top_k: int = TOP_K, progress: Progress | None = None) -> None:
-        self._index, self._reader, self._top_k = index, reader, top_k
+    def __init__(
+        self,
+        index: Index,
+        reader: Reader,
+        *,
+        writer: Writer | None = None,
+        top_k: int = TOP_K,
+        progress: Progress | None = None,
+    ) -> None:
+        """writer: answers instead of the reader."""
+        self._index, self._reader, self._writer, self._top_k = index, reader, writer, top_k
         self._progress: Progress = progress or (lambda stage, done, total: None)
 
     def estimate(self, query: Query) -> Estimate:
         """At most the budget, at most the corpus."""
+        if self._writer:
+            room = self._writer.room(query)
+            return self._writer.estimate(P_CORRECT, min(_budget(query), self._index.stats.tokens, max(1, room)), room)
         return Estimate(P_CORRECT, SECONDS, min(_budget(query), self._index.stats.tokens))
 
     def answer(self, query: Query, *, after: Attempt | None = None) -> Attempt:
+        """What stream() comes to."""
+        return finish(self.stream(query, after=after, live=False))
+
+    def stream(self, query: Query, *, after: Attempt | None = None, live: bool = True) -> Attempting:
         """Searches, packs and reads; a relational question is answered by the knowledge graph.
 
-        The attempt's chunks are those read, best first; the generation's spans point into them.
+        A model is not asked what the graph is sure of. The attempt's chunks are those read, best first; the
+        generation's spans point into them.
 
         after: its chunks are read again where the budget has room behind this search's own, and count as cached.
         """
         started = perf_counter()
-        if (of_graph := from_graph(query.text, self._index)) is not None:
+        of_graph = from_graph(query.text, self._index)
+        if of_graph is not None and (self._writer is None or of_graph.generation.confidence == 1.0):
             return self._from_graph(of_graph, perf_counter() - started)
         budget = _budget(query)
         self._progress("search", 0, 1)
         hits = self._index.search(query.text, top_k=self._top_k)
         self._progress("search", 1, 1)
         earlier = after.chunks if after else ()
+        if self._writer:
+            return (yield from self._write(self._writer, query, hits, earlier, live))
         chunks = choose([*hits, *(Hit(chunk, 0.0, (EARLIER,)) for chunk in earlier)], budget, self._index)
         context = arrange(chunks, budget)
         packed = perf_counter()
@@ -81,6 +106,24 @@ class RetrievalBackend:
         )
         citations = verify(known.generation, known.chunks, self._index)
         return Attempt(self.name, known.generation, citations, usage, known.chunks, known.notes)
+
+    def _write(self, writer: Writer, query: Query, hits: list[Hit], earlier: Sequence[Chunk], live: bool) -> Attempting:
+        """Packs by the model's own count, and lets it answer."""
+        room = writer.room(query)
+        budget = min(_budget(query), room)
+        found = [*hits, *(Hit(chunk, 0.0, (EARLIER,)) for chunk in earlier)]
+        best_first = writer.fit(choose(found, COARSER * budget, self._index), budget) if room > 0 else []
+        if room < 1 or (hits and not best_first and room < _budget(query)):
+            window = writer.generator.context_length
+            raise ContextOverflowError(
+                window - room + 1, window, "ask a shorter question, or give --window-tokens more, or a larger model"
+            )
+        ordered = arrange(best_first, budget).chunks
+        attempt = yield from writer.write(
+            self.name, query, ordered, self._index, best_first=lambda: best_first, live=live
+        )
+        notes = self._notes(hits, list(attempt.chunks), budget)
+        return replace(attempt, notes=(*notes, *attempt.notes))
 
     def _notes(self, hits: list[Hit], chunks: list[Chunk], budget: int) -> list[str]:
         taken = {chunk.id for chunk in chunks}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections import abc
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from selfroute.types import Chunk, Generation
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 
 TermWeight = Callable[[str], float]
 """Maps a stemmed term (selfroute.models.lexing) to its inverse document frequency in the corpus."""
+
+Stream: TypeAlias = abc.Generator[str, None, Generation]
+"""The pieces of an answer as they are written; the value that it returns is the whole of it. Joined they are its text.
+"""
 
 
 @runtime_checkable
@@ -45,7 +50,10 @@ class Reader(Protocol):
 
 @runtime_checkable
 class Generator(Protocol):
-    """A language model with its context read apart from the question, so that one context serves many."""
+    """A language model with its context read apart from the question, so that one context serves many.
+
+    Its answers are those of selfroute.models.writing: checked citations as spans, and no text when it declines.
+    """
 
     @property
     def context_length(self) -> int:
@@ -57,13 +65,20 @@ class Generator(Protocol):
         ...
 
     def prefill(self, chunks: Sequence[Chunk]) -> object:
-        """Reads the chunks once; the handle goes to generate()."""
+        """Reads the chunks once, in this order; the handle goes to generate(), any number of times.
+
+        Raises ContextOverflowError when they do not fit context_length, DeviceMemoryError when memory runs out.
+        """
         ...
 
     def generate(self, question: str, handle: object, *, max_new_tokens: int = 512) -> Generation:
-        """The whole answer."""
+        """The whole answer. Does not change the handle's context: the same question gives the same answer again.
+
+        usage: the first answer from a handle counts its prefill, later ones count those tokens as cached.
+        Raises like prefill, and ModelServerError.
+        """
         ...
 
-    def stream(self, question: str, handle: object, *, max_new_tokens: int = 512) -> Iterator[str]:
-        """The answer piece by piece."""
+    def stream(self, question: str, handle: object, *, max_new_tokens: int = 512) -> Stream:
+        """The same answer piece by piece; nothing is given of an answer that declines."""
         ...

@@ -10,7 +10,11 @@ from selfroute.types import Attempt, Decision, Estimate, Features, Query
 
 @runtime_checkable
 class Policy(Protocol):
-    """Chooses a route. Deterministic: the same arguments give the same decision."""
+    """Chooses a route. Deterministic: the same arguments give the same decision.
+
+    One that accepts every attempt with an answer may say so, keeps_answers = True: then a model's answer is streamed
+    while it is written.
+    """
 
     @property
     def name(self) -> str:

@@ -1,7 +1,8 @@
 """Config to SelfRouter: the only place that chooses classes.
 
-Registered classes are called so: embedders with the text behind the colon of "name:text" when there is one, readers
-with term_weight=, backends with (index, reader, progress=), policies with nothing.
+Registered classes are called so: embedders with the text behind the colon of "name:text" when there is one, generators
+with that text and window_tokens=, readers with term_weight=, backends with (index, reader, writer=, progress=),
+policies with nothing.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from selfroute.backends.base import Backend
+from selfroute.backends.generating import Writer
 from selfroute.errors import ConfigError
 from selfroute.memory.base import Progress
 from selfroute.memory.index import Index
 from selfroute.memory.update import UpdateReport
-from selfroute.models.base import Embedder, Reader
-from selfroute.registry import names, resolve
+from selfroute.models.base import Embedder, Generator, Reader
+from selfroute.registry import is_known, names, resolve
 from selfroute.router.base import Policy
 from selfroute.router.config import DEFAULT, Config
 
@@ -29,27 +31,30 @@ def build(
     policy: Policy | None = None,
     embedder: Embedder | None = None,
     reader: Reader | None = None,
+    model: Generator | None = None,
     progress: Progress | None = None,
     keep_updated: bool = True,
 ) -> SelfRouter:
-    """A router over the opened, or built, index. policy, embedder, reader: used instead of the configured names.
+    """A router over the opened, or built, index. policy, embedder, reader, model: used instead of the configured ones.
 
     keep_updated: whether each question compares the index with the files again, if the configuration wants updates.
     """
     from selfroute.router.router import SelfRouter  # what answers; a search does without
 
+    model = model or make_generator(config)
     index = open_index(config, embedder=embedder, progress=progress)
     try:
         reader = reader or make_reader(config, index)
         return SelfRouter(
             index,
-            make_backends(index, reader, progress),
+            make_backends(index, reader, progress, Writer(model) if model else None),
             policy or make_policy(config),
             route=config.route,
             budget_tokens=None if config.origin("budget_tokens") == DEFAULT else config.budget_tokens,
             max_tokens=config.max_tokens or None,
             top_k=config.top_k,
             update=config.update and keep_updated,
+            spares=make_backends(index, reader, progress) if model else None,
         )
     except BaseException:
         index.close()
@@ -99,15 +104,35 @@ def make_embedder(config: Config) -> Embedder:
     return embedder
 
 
+def make_generator(config: Config) -> Generator | None:
+    """The configured language model, None without one: NAME:REST of a registered kind, else a folder or a hub name."""
+    if not config.model:
+        return None
+    kind, colon, rest = config.model.partition(":")
+    if not colon and not is_known("generator", kind):
+        kind, rest = "transformers", config.model
+    options = {"api_key": config.api_key} if kind == "openai" else {}
+    arguments = (rest,) if rest else ()
+    if not rest and kind != "scripted":
+        raise ConfigError(
+            f"model {config.model!r} does not say which", f"{kind}:NAME_OR_ADDRESS, or a folder, or a hub name"
+        )
+    generator: Generator = resolve("generator", kind)(*arguments, window_tokens=config.window_tokens, **options)
+    return generator
+
+
 def make_reader(config: Config, index: Index) -> Reader:
     """The configured reader, which weighs words as the index does."""
     reader: Reader = resolve("reader", config.reader)(term_weight=index.term_weight)
     return reader
 
 
-def make_backends(index: Index, reader: Reader, progress: Progress | None = None) -> dict[str, Backend]:
-    """Every registered backend, by route."""
-    return {route: resolve("backend", route)(index, reader, progress=progress) for route in names("backend")}
+def make_backends(
+    index: Index, reader: Reader, progress: Progress | None = None, writer: Writer | None = None
+) -> dict[str, Backend]:
+    """Every registered backend, by route. writer: a language model, which answers instead of the reader."""
+    options = {"writer": writer, "progress": progress} if writer else {"progress": progress}
+    return {route: resolve("backend", route)(index, reader, **options) for route in names("backend")}
 
 
 def make_policy(config: Config) -> Policy:

@@ -34,7 +34,13 @@ Route = Annotated[str | None, typer.Option(help="auto, retrieval or long-context
 Policy = Annotated[
     str | None, typer.Option(help="What chooses the route: rules, random, always-...", show_default=False)
 ]
-Model = Annotated[str | None, typer.Option(help="A language model; none in this version.", show_default=False)]
+Model = Annotated[
+    str | None,
+    typer.Option(help="A language model: a folder, a hub name, or openai:URL#NAME.", show_default=False),
+]
+Window = Annotated[
+    int | None, typer.Option(help="The most that a model's prompt and answer may take.", show_default=False)
+]
 Budget = Annotated[int | None, typer.Option(help="Tokens of context to answer from.", show_default=False)]
 MaxTokens = Annotated[int | None, typer.Option(help="The most tokens that a question may read.", show_default=False)]
 TopK = Annotated[int | None, typer.Option(help="Hits to return.", show_default=False)]
@@ -137,6 +143,7 @@ def ask(
     route: Route = None,
     policy: Policy = None,
     model: Model = None,
+    window_tokens: Window = None,
     budget_tokens: Budget = None,
     max_tokens: MaxTokens = None,
     embedder: Embedder = None,
@@ -146,18 +153,23 @@ def ask(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Answer a question with quotes from the corpus. One without an answer there is said to have none.
+    """Answer a question with quotes from the corpus, or with what a language model makes of it. One without an answer
+    there is said to have none.
 
     Example: selfroute ask "Where is the session cookie signed?" --path ~/code/flask
     """
+    from contextlib import ExitStack
+
     from selfroute.router import render
     from selfroute.router.build import build
+    from selfroute.router.events import AnswerEvent, TokensEvent
 
     config = _config(
         path,
         route=route,
         policy=policy,
         model=model,
+        window_tokens=window_tokens,
         budget_tokens=budget_tokens,
         max_tokens=max_tokens,
         embedder=embedder,
@@ -166,14 +178,23 @@ def ask(
         update=update,
     )
     text = _text(question)
-    with render.progress_bar() as progress, build(config, progress=progress, keep_updated=False) as router:
-        answer = router.ask(text)
+    with (
+        ExitStack() as bar,
+        build(config, progress=bar.enter_context(render.progress_bar()), keep_updated=False) as router,
+    ):
+        for event in router.stream(text):
+            if isinstance(event, TokensEvent) and not json:
+                bar.close()
+                render.give(event.text)
+            elif isinstance(event, AnswerEvent):
+                bar.close()
+                answer = event.answer
         nearest = [] if answer.answerable else router.search(text, top_k=render.N_NEAREST)
         notes = router.index.notes
     if json:
         render.put(render.answer_object(answer))
     else:
-        render.say(answer.text, to=sys.stdout)
+        render.say(to=sys.stdout)
         sys.stdout.flush()
         for line in render.answer_lines(answer):
             render.say(line)
@@ -289,12 +310,22 @@ def config(path: PathOption = ".", json: Json = False, debug: Debug = False) -> 
 
 
 @app.command()
-def models(json: Json = False, debug: Debug = False) -> None:
-    """List what is registered, and what is not installed."""
+def models(
+    hf_cache: Annotated[
+        str, typer.Option("--hf-cache", help="Folder of the Hugging Face cache.", metavar="DIR", show_default=False)
+    ] = "",
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List what is registered, what can be installed, and which models on this disk fit into memory."""
+    from itertools import chain
+    from pathlib import Path
+
     from selfroute.router import render
     from selfroute.router.doctor import model_lines
+    from selfroute.router.inventory import cached_lines, hub_cache
 
-    for kind, name, state in model_lines():
+    for kind, name, state in chain(model_lines(), cached_lines(Path(hf_cache) if hf_cache else hub_cache())):
         if json:
             render.put({"kind": kind, "name": name, "state": state})
         else:

@@ -19,6 +19,7 @@ from selfroute.registry import is_known, names
 from selfroute.types import DEFAULT_BUDGET_TOKENS
 
 ENVIRONMENT = "SELFROUTE_"
+KEY_VARIABLE = "OPENAI_API_KEY"
 FILE, TABLE_FILE = "selfroute.toml", "pyproject.toml"
 DEFAULT = "default"
 AUTO = "auto"
@@ -44,11 +45,13 @@ class Config:
     top_k: int = _setting(10, "hits that a search returns", at_least=1)
     embedder: str = _setting("static", "static, hashing, or sentence-transformers:NAME_OR_FOLDER")
     reader: str = _setting("evidence", "what reads the context and answers")
-    model: str = _setting("", "a language model; none in this version")
+    model: str = _setting("", "a language model that answers: a folder, a hub name, openai:URL#NAME; none when empty")
+    window_tokens: int = _setting(0, "the most that a model's prompt and answer may take; 0: what it and memory can")
     index_dir: str = _setting("", "folder of the index; .selfroute in the corpus, or the user's cache, when empty")
     max_file_bytes: int = _setting(1_000_000, "larger files are not indexed", at_least=1)
     update: bool = _setting(True, "bring the index up to date with the files before it is used")
     origins: Mapping[str, str] = field(default_factory=dict)
+    api_key: str = field(default="", repr=False)  # from OPENAI_API_KEY, for openai:... alone; no setting, never shown
 
     def origin(self, key: str) -> str:
         """`option`, `SELFROUTE_KEY`, the path of the file, or `default`."""
@@ -80,12 +83,13 @@ def load(
             origin = origin_of.get(key, "option")
             values[key] = _typed(key, value, origin)
             origins[key] = origin
-    _check_names(values, origins)
+    _check_names(values)
     if values.get("index_dir"):
         base = root if origins["index_dir"].endswith(".toml") else Path.cwd()
         values["index_dir"] = str(base / Path(values["index_dir"]).expanduser())
     _check_reach(root, values, origins)
-    return Config(root, **values, origins=origins)
+    key = environ.get(KEY_VARIABLE, "") if str(values.get("model", "")).startswith("openai:") else ""
+    return Config(root, **values, origins=origins, api_key=key)
 
 
 def _from_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -169,7 +173,7 @@ def _typed(key: str, value: Any, origin: str) -> Any:
     raise ConfigError(f"{key} ({origin}) must be {expected}, got {value!r}", f"for example {example}")
 
 
-def _check_names(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+def _check_names(values: Mapping[str, Any]) -> None:
     route = values.get("route", AUTO)
     if route != AUTO and not is_known("backend", route):
         raise UnknownNameError("route", route, (AUTO, *names("backend")))
@@ -177,12 +181,9 @@ def _check_names(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
         name = str(values.get(kind, SETTINGS[kind].default)).partition(":")[0]
         if not is_known(kind, name):
             raise UnknownNameError(kind, name, names(kind))
-    if values.get("model"):
-        raise ConfigError(
-            f"model {values['model']!r} ({origins['model']}): language models come with a later version;"
-            " this one answers with quotes (reader evidence)",
-            "leave the model out: no --model, no SELFROUTE_MODEL, no model in selfroute.toml",
-        )
+    kind, colon, _ = str(values.get("model", "")).partition(":")
+    if colon and not is_known("generator", kind):
+        raise UnknownNameError("kind of model", kind, names("generator"))
 
 
 def _check_reach(root: Path, values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
@@ -196,6 +197,11 @@ def _check_reach(root: Path, values: Mapping[str, Any], origins: Mapping[str, st
         raise ConfigError(
             f"{origins['embedder']} names a model to load: {values['embedder']}",
             f"if you trust it: --embedder {values['embedder']}, or SELFROUTE_EMBEDDER",
+        )
+    if origins.get("model", "").endswith(".toml") and values["model"]:
+        raise ConfigError(
+            f"{origins['model']} names a model to load: {values['model']}",
+            f"if you trust it: --model {values['model']}, or SELFROUTE_MODEL",
         )
 
 

@@ -22,8 +22,12 @@ from selfroute.router.render import skipped_line
 
 PACKAGES = ("numpy", "faiss-cpu", "tree-sitter", "langchain-core", "torch", "transformers", "sentence-transformers")
 # Registered names that need more than the default installation: the module they look for, and what installs it.
-OPTIONAL = {"sentence-transformers": ("sentence_transformers", "pip install 'selfroute[transformers]'")}
-KINDS_OF_MODELS = ("embedder", "reader")
+OPTIONAL = {
+    "sentence-transformers": ("sentence_transformers", "pip install 'selfroute[transformers]'"),
+    "transformers": ("transformers", "pip install 'selfroute[transformers]'"),
+    "openai": ("langchain_openai", "pip install 'selfroute[openai]'"),
+}
+KINDS_OF_MODELS = ("embedder", "reader", "generator")
 
 
 def environment_lines() -> Iterator[str]:

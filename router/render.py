@@ -32,6 +32,12 @@ def say(line: str = "", *, to: TextIO | None = None) -> None:
     print(text, file=stream)
 
 
+def give(piece: str) -> None:
+    """Prints a piece of an answer to standard output, at once; on a terminal without control characters."""
+    shown = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", piece) if sys.stdout.isatty() else piece
+    print(shown, end="", flush=True)
+
+
 def put(value: Any) -> None:
     """Prints one JSON object as one line to standard output."""
     print(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")))
@@ -75,6 +81,7 @@ def answer_object(answer: Answer) -> dict[str, Any]:
                 "answerable": attempt.generation.answerable,
                 "seconds": attempt.usage.seconds,
                 "tokens": attempt.usage.prompt_tokens,
+                "degraded": attempt.degraded,
             }
             for attempt in answer.attempts
         ],
@@ -125,8 +132,9 @@ def answer_lines(answer: Answer) -> Iterator[str]:
     """Route, reason, citations, cost: what stands beside the answer."""
     yield f"route: {answer.route}"
     yield f"why: {answer.decision.reason}"
-    for citation in answer.citations:
-        yield f"cited: {citation.location}" + (" (changed since it was indexed)" if citation.stale else "")
+    for number, citation in enumerate(answer.citations, 1):
+        mark = f"[{number}] " if f"[{number}]" in answer.text else ""
+        yield f"cited: {mark}{citation.location}" + (" (changed since it was indexed)" if citation.stale else "")
         yield from (f"  | {line}" for line in citation.text.splitlines())
     for attempt in answer.attempts:
         yield f"cost: {_cost(attempt.route, attempt.usage)}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from selfroute.errors import SelfRouteError, UnknownNameError
+from selfroute.router.attempting import attempt
 from selfroute.router.events import AnswerEvent, DecisionEvent, Event, TokensEvent
 from selfroute.router.features import extract
 from selfroute.router.policies.fixed import Forced
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from selfroute.backends.base import Backend
     from selfroute.memory.base import Progress
     from selfroute.memory.index import Index
-    from selfroute.models.base import Embedder, Reader
+    from selfroute.models.base import Embedder, Generator, Reader
     from selfroute.router.base import Policy
     from selfroute.router.langchain.retriever import SelfRouteRetriever
 
@@ -46,7 +47,8 @@ class SelfRouter:
 
     backends: by route. route: "auto" lets the policy choose. budget_tokens: tokens of context that retrieval packs; one
     that is given is also the most that any route may read, unless max_tokens says otherwise. update: whether the index
-    is brought up to date with the files before each question.
+    is brought up to date with the files before each question. spares: by route, what answers when the policy chose and
+    a model cannot; none when it is not given.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class SelfRouter:
         max_tokens: int | None = None,
         top_k: int = 10,
         update: bool = True,
+        spares: Mapping[str, Backend] | None = None,
     ) -> None:
         self.index, self.backends, self.policy = index, dict(backends), policy
+        self._spares = dict(spares or {})
         self._route, self._budget_tokens, self._max_tokens = route, budget_tokens, max_tokens
         self._top_k, self._update = top_k, update
 
@@ -77,7 +81,8 @@ class SelfRouter:
         top_k: int | None = None,
         embedder: str | Embedder | None = None,
         reader: str | Reader | None = None,
-        model: str | None = None,
+        model: str | Generator | None = None,
+        window_tokens: int | None = None,
         index_dir: str | Path | None = None,
         max_file_bytes: int | None = None,
         update: bool | None = None,
@@ -86,20 +91,21 @@ class SelfRouter:
         """Opens the index of a folder, or builds it, and wires everything.
 
         What is not given comes from the configuration (selfroute.router.config). policy, embedder, reader: a registered
-        name, or an object of one's own.
-        Raises CorpusError for a folder that is missing or holds nothing to index, ConfigError for unusable settings.
+        name, or an object of one's own. model: a folder, a hub name, openai:URL#NAME, or a Generator.
+        Raises CorpusError for a folder that is missing or holds nothing to index, ConfigError for unusable settings,
+        ModelLoadError and DeviceMemoryError for a model that cannot be loaded.
         """
         from selfroute.router.build import build
         from selfroute.router.config import load
 
-        named = {"policy": policy, "embedder": embedder, "reader": reader}
+        named = {"policy": policy, "embedder": embedder, "reader": reader, "model": model}
         options = {
             **{key: value for key, value in named.items() if isinstance(value, str)},
             "route": route,
             "budget_tokens": budget_tokens,
             "max_tokens": max_tokens,
             "top_k": top_k,
-            "model": model,
+            "window_tokens": window_tokens,
             "index_dir": index_dir,
             "max_file_bytes": max_file_bytes,
             "update": update,
@@ -109,6 +115,7 @@ class SelfRouter:
             policy=None if isinstance(policy, str) else policy,
             embedder=None if isinstance(embedder, str) else embedder,
             reader=None if isinstance(reader, str) else reader,
+            model=None if isinstance(model, str) else model,
             progress=progress,
         )
 
@@ -123,24 +130,35 @@ class SelfRouter:
 
         Raises ContextOverflowError when a route that was asked for must read more than the limits allow.
         """
-        *_, last = self.stream(text, route=route, budget_tokens=budget_tokens)
+        *_, last = self._events(text, route, budget_tokens, live=False)
         assert isinstance(last, AnswerEvent)
         return last.answer
 
     def stream(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Iterator[Event]:
-        """The same, as it happens: decisions, then the answer's text in pieces, then the whole answer."""
+        """The same, as it happens: decisions, the answer's text in pieces, the whole answer last.
+
+        The pieces come as a model writes them when the policy says that it keeps what answers (`keeps_answers`), and
+        once the answer is accepted otherwise.
+        """
+        return self._events(text, route, budget_tokens, live=True)
+
+    def _events(self, text: str, route: str | None, budget_tokens: int | None, *, live: bool) -> Iterator[Event]:
         policy, query = self._policy(route), self._query(text, budget_tokens)
+        live = live and getattr(policy, "keeps_answers", False)
         features, estimates = self._observe(query)
         attempts: list[Attempt] = []
         decisions = [policy.decide(query, features, estimates)]
         yield DecisionEvent(decisions[-1])
         while decisions[-1].action == "try":
             backend = self._untried(decisions[-1].route, attempts)
-            attempts.append(backend.answer(query, after=attempts[-1] if attempts else None))
+            others = () if isinstance(policy, Forced) else self._others(backend.name, attempts)
+            made, given = yield from attempt(backend, query, attempts, others=others, live=live)
+            attempts.append(made)
             decisions.append(policy.decide(query, features, estimates, attempts))
             yield DecisionEvent(decisions[-1])
         answer = self._answer(decisions, attempts)
-        yield from (TokensEvent(piece) for piece in answer.text.splitlines(keepends=True))
+        if not (attempts and given):
+            yield from (TokensEvent(piece) for piece in answer.text.splitlines(keepends=True))
         yield AnswerEvent(answer)
 
     def explain(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Decision:
@@ -216,6 +234,13 @@ class SelfRouter:
         if any(attempt.route == route for attempt in attempts):
             raise SelfRouteError(f"the policy asked for {route} twice", "use another policy: --policy rules")
         return self.backends[route]
+
+    def _others(self, route: str, attempts: Sequence[Attempt]) -> list[Backend]:
+        """What may answer instead of a route whose model cannot: the other routes, at last the reader."""
+        if route not in self._spares:
+            return []
+        tried = {route, *(earlier.route for earlier in attempts)}
+        return [*(other for name, other in self.backends.items() if name not in tried), self._spares[route]]
 
     def _answer(self, decisions: list[Decision], attempts: list[Attempt]) -> Answer:
         """The accepted attempt's answer, or that there is none; the decision's reason tells the whole way."""

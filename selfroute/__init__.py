@@ -21,6 +21,7 @@ from selfroute.errors import (
     IndexMissingError,
     MissingDependencyError,
     ModelLoadError,
+    ModelServerError,
     SelfRouteError,
     UnknownNameError,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "Limits",
     "MissingDependencyError",
     "ModelLoadError",
+    "ModelServerError",
     "Query",
     "SelfRouteError",
     "SelfRouter",

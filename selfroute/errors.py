@@ -11,6 +11,7 @@
       DimensionError               3   vectors of another width than the store's
       ModelLoadError               4
       DeviceMemoryError            4   needed and free bytes, and the option that lowers the need
+      ModelServerError             4   a model's server that is gone, refuses, or answers what cannot be used
       ContextOverflowError         5   more tokens than the route can hold
 
 Raised where the fact is known, printed once, in selfroute.router.cli.main.
@@ -104,13 +105,24 @@ class ModelLoadError(SelfRouteError):
 
 
 class DeviceMemoryError(SelfRouteError):
-    """The device lacks memory for what was asked."""
+    """The device lacks memory for what was asked. needed_bytes: 0 when only the attempt told that it is too much."""
 
     exit_code = 4
 
     def __init__(self, needed_bytes: int, free_bytes: int, option: str) -> None:
         self.needed_bytes, self.free_bytes = needed_bytes, free_bytes
-        super().__init__(f"needs {needed_bytes:,} bytes, {free_bytes:,} are free", option)
+        needs = f"needs {needed_bytes:,} bytes" if needed_bytes else "memory ran out"
+        super().__init__(f"{needs}, {free_bytes:,} are free", option)
+
+
+class ModelServerError(SelfRouteError):
+    """A model's server cannot be reached, refuses, breaks off, or answers what cannot be used. Names its address."""
+
+    exit_code = 4
+
+    def __init__(self, url: str, what: str, hint: str = "") -> None:
+        self.url = url
+        super().__init__(f"the model server at {url} {what}", hint)
 
 
 class ContextOverflowError(SelfRouteError):

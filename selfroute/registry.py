@@ -22,6 +22,11 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "reader": {
         "evidence": "selfroute.models.evidence:EvidenceReader",
     },
+    "generator": {
+        "openai": "selfroute.models.remote:RemoteGenerator",
+        "scripted": "selfroute.models.scripted:ScriptedGenerator",
+        "transformers": "selfroute.models.causal:CausalGenerator",
+    },
     "vector_store": {
         "faiss": "selfroute.memory.vectors:FaissVectorStore",
     },

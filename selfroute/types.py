@@ -124,7 +124,10 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a reader or generator made of a context. spans point into the chunks that it was given, best first."""
+    """What a reader or generator made of a context. spans point into the chunks that it was given, best first.
+
+    notes: what a person should know of how it came about, such as a citation that did not hold.
+    """
 
     text: str
     spans: tuple[Span, ...] = ()
@@ -132,6 +135,7 @@ class Generation:
     answerable: bool = True
     usage: Usage = field(default_factory=Usage)
     finish: Literal["stop", "length", "declined"] = "stop"
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +201,21 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a route is expected to give and to cost for one question."""
+    """What a route is expected to give and to cost for one question.
+
+    room_tokens: the most that the route's model can hold beside the question; None when nothing bounds it.
+    """
 
     p_correct: float
     seconds: float
     tokens: int
     dollars: float = 0.0
+    room_tokens: int | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether the route's model can hold what it would read."""
+        return self.room_tokens is None or self.tokens <= self.room_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +234,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One route's try at a question, kept whether or not its answer was."""
+    """One route's try at a question, kept whether or not its answer was.
+
+    degraded: it had to do with less than was asked for, for want of memory or of a server; the notes say what.
+    """
 
     route: str
     generation: Generation
@@ -229,6 +245,7 @@ class Attempt:
     usage: Usage
     chunks: tuple[Chunk, ...] = ()
     notes: tuple[str, ...] = ()
+    degraded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def test_ask_as_json_gives_the_fields_of_the_contract(run: Run, corpus: Path) ->
     assert list(answer) == ANSWER
     assert (answer["answerable"], answer["route"]) == (True, "retrieval")
     assert list(answer["citations"][0]) == CITATION
-    assert list(answer["attempts"][0]) == ["route", "answerable", "seconds", "tokens"]
+    assert list(answer["attempts"][0]) == ["route", "answerable", "seconds", "tokens", "degraded"]
     assert answer["usage"]["prompt_tokens"] == answer["attempts"][0]["tokens"] > 0
 
 
@@ -196,7 +196,12 @@ def test_an_option_is_a_setting(run: Run, corpus: Path, tmp_path: Path) -> None:
         (["ask", "x", "--embedder", "statik"], 2, "unknown embedder 'statik'", "did you mean 'static'?"),
         (["ask", "x", "--embedder", "sentence-transformers"], 2, "does not say which model", "sentence-transformers:"),
         (["ask", "x", "--reader", "evidance"], 2, "unknown reader 'evidance'", "did you mean 'evidence'?"),
-        (["ask", "x", "--model", "m"], 2, "language models come with a later version", "no --model"),
+        (
+            ["ask", "x", "--model", "openia:http://127.0.0.1/v1#m"],
+            2,
+            "unknown kind of model 'openia'",
+            "did you mean 'openai'?",
+        ),
         (
             ["ask", "x", "--budget-tokens", "0"],
             2,

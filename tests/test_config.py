@@ -80,9 +80,21 @@ def test_a_variable_says_yes_or_no_in_words(tmp_path: Path, word: str, meaning: 
     assert load(tmp_path, {}, {"SELFROUTE_UPDATE": word}).update is meaning
 
 
-def test_a_language_model_is_refused_for_now(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="language models come with a later version"):
-        load(tmp_path, {"model": "some/model"}, {})
+def test_a_language_model_is_named_by_its_user_alone(tmp_path: Path) -> None:
+    assert load(tmp_path, {"model": "some/model"}, {}).model == "some/model"
+    assert load(tmp_path, {}, {"SELFROUTE_MODEL": "./folder"}).model == "./folder"
+    with pytest.raises(UnknownNameError, match="unknown kind of model 'openia'") as raised:
+        load(tmp_path, {"model": "openia:http://127.0.0.1:8000/v1#m"}, {})
+    assert raised.value.nearest == "openai"
+
+
+def test_the_key_of_a_model_server_is_read_for_one_alone_and_never_shown(tmp_path: Path) -> None:
+    environment = {"OPENAI_API_KEY": "secret"}
+    config = load(tmp_path, {"model": "openai:http://127.0.0.1:8000/v1#m"}, environment)
+    assert config.api_key == "secret"
+    assert "secret" not in repr(config)
+    assert "api_key" not in SETTINGS
+    assert load(tmp_path, {"model": "some/model"}, environment).api_key == ""
 
 
 def test_a_folder_of_the_index_is_relative_to_the_file_that_names_it(tmp_path: Path) -> None:
@@ -102,7 +114,12 @@ def test_values_are_shown_as_toml_writes_them() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["index_dir = '../elsewhere'", "index_dir = '/var/lib/elsewhere'", "embedder = 'sentence-transformers:some/model'"],
+    [
+        "index_dir = '../elsewhere'",
+        "index_dir = '/var/lib/elsewhere'",
+        "embedder = 'sentence-transformers:some/model'",
+        "model = 'some/model'",
+    ],
 )
 def test_a_file_that_comes_with_a_corpus_cannot_reach_outside_of_it(tmp_path: Path, line: str) -> None:
     (tmp_path / "selfroute.toml").write_text(line)

@@ -1,5 +1,6 @@
 """The scripts in examples/ run as their docstrings say."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,17 @@ def test_ask_a_repository(tmp_path: Path) -> None:
     assert "def sign_cookie(value, key):" in shown
     assert "at jar.py:1" in shown
     assert "Not found in this corpus." in shown
+
+
+def test_serve_tiny_model(tmp_path: Path) -> None:
+    command = [sys.executable, str(EXAMPLES / "serve_tiny_model.py"), "--folder", "tiny"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("(exit code 0)") == 6
+    assert done.stderr.count("cited: [2] limits.py:1\n") == 2
+    assert done.stderr.count("note: citation [99] was dropped: there is no chunk 99\n") == 2
+    assert " 0 of them read before" in done.stdout
 
 
 def test_route_a_batch(tmp_path: Path) -> None:

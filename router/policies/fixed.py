@@ -13,6 +13,7 @@ class Forced:
 
     def __init__(self, route: str) -> None:
         self.name = f"forced:{route}"
+        self.keeps_answers = True
         self._route, self._reason = route, f"route {route} was asked for"
 
     def decide(

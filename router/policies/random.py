@@ -13,6 +13,7 @@ class RandomPolicy:
     """One of the routes that keep within the limits, by a hash of the question: the same question, the same route."""
 
     name = "random"
+    keeps_answers = True
 
     def decide(
         self, query: Query, features: Features, estimates: Mapping[str, Estimate], attempts: Sequence[Attempt] = ()

@@ -34,6 +34,7 @@ class RulesPolicy:
     """The rules above. min_coverage: of rule 7; above 1 it never escalates."""
 
     name = "rules"
+    keeps_answers = True
 
     def __init__(self, min_coverage: float = MIN_COVERAGE) -> None:
         self.min_coverage = min_coverage

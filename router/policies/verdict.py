@@ -10,6 +10,8 @@ from selfroute.types import Attempt, Decision, Estimate, Query
 def excess(query: Query, estimate: Estimate) -> str:
     """Which limit of the question a route would break, in words, or ""."""
     limits = query.limits
+    if not estimate.fits:
+        return f"{estimate.tokens:,} tokens are more than the {estimate.room_tokens:,} that the model has room for"
     if limits.max_tokens is not None and estimate.tokens > limits.max_tokens:
         return f"{estimate.tokens:,} tokens are over the limit of {limits.max_tokens:,}"
     if limits.max_seconds is not None and estimate.seconds > limits.max_seconds:

@@ -1,4 +1,4 @@
-"""What an attempt costs the machine."""
+"""What answering costs the machine."""
 
 from __future__ import annotations
 
