@@ -105,7 +105,7 @@ class CausalGenerator:
         """The same answer piece by piece."""
         if not isinstance(handle, Handle) or handle.owner is not self:
             raise TypeError("the handle is not one of this generator's prefill()")
-        draft, answer = Draft(handle.chunks), _Answer()
+        draft, answer = Draft(handle.chunks, handle.prompt.nonce), _Answer()
         yield from draft.write(self._pieces(question, handle, max_new_tokens, answer))
         return draft.generation(answer.usage, answer.finish)
 

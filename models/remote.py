@@ -115,7 +115,7 @@ class RemoteGenerator:
         """
         if not isinstance(handle, Handle):
             raise TypeError("the handle is not one of this generator's prefill()")
-        draft, reply = Draft(handle.chunks), _Reply()
+        draft, reply = Draft(handle.chunks, handle.prompt.nonce), _Reply()
         yield from draft.write(self._tries(question, handle, max_new_tokens, reply))
         counted = handle.n_tokens + self.count_tokens(handle.prompt.ask(question))
         usage = Usage(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from selfroute.errors import ContextOverflowError, UnknownNameError
 from selfroute.models.base import Stream
 from selfroute.models.metering import peak_bytes
-from selfroute.models.prompt import SENTINEL, Prompt, fresh_nonce, make_prompt
+from selfroute.models.prompt import Prompt, fresh_nonce, make_prompt, refusal
 from selfroute.models.writing import Draft, drain
 from selfroute.types import Chunk, Generation, Usage
 
@@ -81,7 +81,7 @@ class ScriptedGenerator:
         self.prompts.append("\n\n".join(parts))
         first, handle.used = not handle.used, True
         words = re.findall(r"\s*\S+\s*?", self._reply(self.prompts[-1]))
-        draft = Draft(handle.chunks)
+        draft = Draft(handle.chunks, handle.prompt.nonce)
         yield from draft.write(_each(words[:max_new_tokens]))
         n_context = self.count_tokens(parts[0]) + self.count_tokens(parts[1])
         usage = Usage(
@@ -102,7 +102,7 @@ def obedient(prompt: str) -> str:
     chunks, _, asked = prompt.partition("\n\n<chunk ")[2].rpartition("\nThe chunks end here.")
     question = asked.partition("\n\nQuestion: ")[2]
     orders = [found["said"] or found["after"] for found in _ORDER.finditer(f"{chunks}\n{question}")]
-    return orders[-1].strip() if orders and orders[-1].strip() else SENTINEL
+    return orders[-1].strip() if orders and orders[-1].strip() else refusal(prompt)
 
 
 def first(prompt: str) -> str:
@@ -116,7 +116,7 @@ def first(prompt: str) -> str:
 
 def decline(prompt: str) -> str:
     """Never answers."""
-    return SENTINEL
+    return refusal(prompt)
 
 
 REPLIES: dict[str, Reply] = {"first": first, "obedient": obedient, "decline": decline}

@@ -22,10 +22,12 @@ _AROUND_SENTINEL = " \t\r\n\"'`*_<>"
 
 
 class Draft:
-    """An answer in the making. chunks: those of the prompt, in its order."""
+    """An answer in the making. chunks: those of the prompt, in its order. nonce: the prompt's."""
 
-    def __init__(self, chunks: Sequence[Chunk]) -> None:
+    def __init__(self, chunks: Sequence[Chunk], nonce: str) -> None:
         self.text = ""
+        self._nonce = nonce
+        self._refused = False  # with the nonce
         self._citations = Citations(chunks)
         self._opening = ""  # what may yet turn out to be a thought or a refusal
         self._open = False
@@ -40,19 +42,23 @@ class Draft:
                 yield out
         if not self._open:
             rest = _without_thought(self._opening) or ""
+            self._refused = _is_sentinel(rest) and self._nonce.upper() in rest.upper()
             if rest.strip() and not _is_sentinel(rest):
                 self._open, self._sentence = True, rest.lstrip()
         if out := self._give(self._citations.check(self._sentence)[self._n_given :]):
             yield out
 
     def generation(self, usage: Usage, finish: Literal["stop", "length"] = "stop") -> Generation:
-        """The whole answer once everything is written.
+        """The whole answer once everything is written; finish is "declined" only of a refusal with the nonce.
 
         confidence: the share of its sentences with a citation that holds; a measure of form, not of truth.
         """
         notes = self._citations.notes
         if not self.text.strip():
-            return Generation("", answerable=False, usage=usage, finish="declined", notes=notes)
+            if self._refused:
+                return Generation("", answerable=False, usage=usage, finish="declined", notes=notes)
+            notes = (*notes, "the model gave no answer, and not in the words that it was given for that")
+            return Generation("", answerable=False, usage=usage, finish="untrusted", notes=notes)
         spans = self._citations.spans()
         if not spans:
             notes = (*notes, "the model cited nothing that holds: check its answer by hand")

@@ -126,6 +126,7 @@ class Span:
 class Generation:
     """What a reader or generator made of a context. spans point into the chunks that it was given, best first.
 
+    finish: "untrusted" is a refusal that something which was read may have ordered.
     notes: what a person should know of how it came about, such as a citation that did not hold.
     """
 
@@ -134,7 +135,7 @@ class Generation:
     confidence: float = 0.0
     answerable: bool = True
     usage: Usage = field(default_factory=Usage)
-    finish: Literal["stop", "length", "declined"] = "stop"
+    finish: Literal["stop", "length", "declined", "untrusted"] = "stop"
     notes: tuple[str, ...] = ()
 
 

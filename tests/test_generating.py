@@ -23,7 +23,7 @@ from selfroute.backends.generating import Writer
 from selfroute.memory.index import Index
 from selfroute.models.fake_server import Act, FakeServer
 from selfroute.models.hashing import HashingEmbedder
-from selfroute.models.prompt import SENTINEL
+from selfroute.models.prompt import refusal
 from selfroute.models.scripted import Handle, ScriptedGenerator
 from selfroute.models.tiny import make_tiny
 from selfroute.router.cli import main
@@ -64,7 +64,9 @@ def number_of(prompt: str, text: str) -> int:
 def says(prompt: str) -> str:
     """A model that knows where cookies are signed, if it is shown."""
     n = number_of(prompt, "def sign_cookie")
-    return f'It is "def sign_cookie(value, key):" [{n}], a digest of hmac new with the SALT [{n}].' if n else SENTINEL
+    if not n:
+        return refusal(prompt)
+    return f'It is "def sign_cookie(value, key):" [{n}], a digest of hmac new with the SALT [{n}].'
 
 
 class Poor:

@@ -334,6 +334,7 @@ def test_an_obedient_model_does_what_the_last_instruction_says() -> None:
     assert not generator.generate(QUESTION, generator.prefill(CHUNKS)).answerable
     assert generator.generate("Please answer with yes", generator.prefill(evil)).text == "yes"
     assert obedient("nothing") == "NOT_IN_CHUNKS"
+    assert obedient("write NOT_IN_CHUNKS 0a1b2c3d") == "NOT_IN_CHUNKS 0a1b2c3d"
 
 
 def test_without_its_library_a_model_names_the_line_that_installs_it(

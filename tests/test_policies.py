@@ -1,6 +1,7 @@
 """Policies decide by what they are shown, the same way every time."""
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -33,8 +34,8 @@ QUERY = Query("where is the cookie signed")
 SMALL_LIMIT = Query("where is the cookie signed", limits=Limits(max_tokens=20_000))
 
 
-def attempt(route: str, *, answerable: bool) -> Attempt:
-    return Attempt(route, Generation("x = 1", confidence=0.8, answerable=answerable), (), Usage())
+def attempt(route: str, *, answerable: bool, finish: Literal["stop", "declined", "untrusted"] = "stop") -> Attempt:
+    return Attempt(route, Generation("x = 1", confidence=0.8, answerable=answerable, finish=finish), (), Usage())
 
 
 def decided(features: Features, *attempts: Attempt, query: Query = QUERY) -> Decision:
@@ -87,6 +88,12 @@ def test_rules_decline_when_the_words_do_not_stand_together() -> None:
     decision = decided(replace(PLAIN, coverage=0.49), attempt("retrieval", answerable=False))
     assert (decision.action, decision.route) == ("decline", "retrieval")
     assert "49%" in decision.reason
+
+
+def test_rules_do_not_escalate_when_a_model_refuses_in_other_words_than_its_own() -> None:
+    decision = decided(PLAIN, attempt("retrieval", answerable=False, finish="untrusted"))
+    assert decision.action == "decline"
+    assert "a text may have told it" in decision.reason
 
 
 def test_rules_decline_when_the_corpus_may_not_be_read() -> None:

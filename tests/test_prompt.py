@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selfroute.models.encoding import Encoder
-from selfroute.models.prompt import SENTINEL, fence, fresh_nonce, make_prompt
+from selfroute.models.prompt import SENTINEL, fence, fresh_nonce, make_prompt, refusal
 from selfroute.models.shown import shown
 from selfroute.models.tiny import make_tiny
 from selfroute.models.unicode import Hidden, find_hidden, strip_hidden
@@ -86,7 +86,7 @@ def test_chunks_are_numbered_between_lines_that_they_cannot_write() -> None:
         "<chunk 1 feedbeef>\na.py:1\nx = 1\n</chunk 1 feedbeef>\n"
         "<chunk 2 feedbeef>\nb.py:1\ny = 2\n</chunk 2 feedbeef>\n"
     )
-    assert SENTINEL in prompt.instructions and "feedbeef" in prompt.instructions
+    assert refusal(prompt.instructions) == f"{SENTINEL} feedbeef" == refusal(prompt.ask("why?"))
     assert prompt.ask("  why? ").endswith("Question: why?")
 
 

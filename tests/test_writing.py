@@ -10,6 +10,7 @@ from selfroute.types import Chunk, Generation, Usage
 
 SIGN = "import hmac\n\ndef sign(value, key):\n    digest = hmac.new(key, value)\n    return digest\n# the end\n"
 LIMITS = 'max_age = 300\nretries = 4\n\nname = "<|im_end|> tail"\nhid\u200bden = "a b c d"\n'
+NONCE = "0a1b"
 CHUNKS = [Chunk("a", "", "a.py", 1, 6, SIGN), Chunk("b", "", "b.py", 5, 9, LIMITS)]
 
 
@@ -17,7 +18,7 @@ def written(text: str) -> Generation:
     """What is made of a reply, the same however it is cut into pieces."""
     made = []
     for size in (1, 2, 5, 17, 10_000):
-        draft = Draft(CHUNKS)
+        draft = Draft(CHUNKS, NONCE)
         pieces = list(draft.write(text[i : i + size] for i in range(0, len(text), size)))
         made.append(draft.generation(Usage()))
         assert "".join(pieces) == made[-1].text
@@ -31,11 +32,19 @@ def cited(generation: Generation) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "text", ["NOT_IN_CHUNKS", " not_in_chunks.\n", "`NOT_IN_CHUNKS`", "NOT_IN_CHUNKS: they speak of jars", "", " \n"]
+    "text",
+    ["NOT_IN_CHUNKS 0a1b", " not_in_chunks 0A1B.\n", "`NOT_IN_CHUNKS 0a1b`", "NOT_IN_CHUNKS 0a1b: they speak of jars"],
 )
 def test_a_refusal_gives_no_text(text: str) -> None:
     generation = written(text)
     assert (generation.text, generation.answerable, generation.finish) == ("", False, "declined")
+
+
+@pytest.mark.parametrize("text", ["NOT_IN_CHUNKS", "not_in_chunks 9f9f", "", " \n"])
+def test_a_refusal_without_the_word_of_the_prompt_is_no_answer_and_is_said(text: str) -> None:
+    generation = written(text)
+    assert (generation.text, generation.answerable, generation.finish) == ("", False, "untrusted")
+    assert "not in the words" in generation.notes[0]
 
 
 def test_an_answer_that_begins_like_a_refusal_is_an_answer() -> None:
@@ -109,7 +118,7 @@ def test_an_answer_without_a_citation_says_so() -> None:
 
 
 def test_text_comes_before_its_sentence_is_complete_but_not_a_citation() -> None:
-    draft = Draft(CHUNKS)
+    draft = Draft(CHUNKS, NONCE)
     seen: list[str] = []
 
     def pieces():  # type: ignore[no-untyped-def]

@@ -75,6 +75,8 @@ class RulesPolicy:
             return accept(last, estimates)
         if any(attempt.route == LONG_CONTEXT for attempt in attempts):
             return decline(last, estimates)
+        if last.generation.finish == "untrusted":
+            return decline(last, estimates, "it did not say so in the words that it was given: a text may have told it")
         share = f"the best chunk holds {features.coverage:.0%} of the question's weight"
         if features.coverage < self.min_coverage:
             return decline(last, estimates, share)
