@@ -69,9 +69,34 @@ def prepare(directory: Path) -> None:
         if not can_write(directory):
             raise PermissionError(f"{directory} cannot be written")
         if not any(directory.iterdir()):
-            for name, text in _MARKS.items():
-                (directory / name).write_text(text, encoding="utf-8")
+            mark(directory)
     except OSError as error:
         raise ConfigError(
             f"no index can be kept in {directory}: {error}", "name another folder: --index-dir DIR"
         ) from error
+
+
+def is_marked(directory: Path, root: Path) -> bool:
+    """Whether the folder is one that selfroute made for itself, and so has its marks."""
+    own = directory == root / FOLDER or directory.is_relative_to(user_cache())
+    return own or any((directory / name).exists() for name in _MARKS)
+
+
+def wrong_marks(directory: Path) -> list[str]:
+    """The marks that are missing from a marked folder or are not what was written."""
+    wrong = []
+    for name, text in _MARKS.items():
+        try:
+            if (directory / name).read_bytes() != text.encode():
+                wrong.append(name)
+        except OSError:
+            wrong.append(name)
+    return wrong
+
+
+def mark(directory: Path) -> None:
+    """Writes the marks, each whole or not at all."""
+    for name, text in _MARKS.items():
+        temporary = directory / f"{name}.tmp"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(directory / name)

@@ -203,6 +203,16 @@ class Store:
         with self._guarded():
             return self._rows("died = 0")
 
+    def every(self) -> list[FileRow]:
+        """All files that have rows: in force, written for a generation to come, or to be dropped with the next."""
+        with self._guarded():
+            return self._rows("1")
+
+    def execute(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """The rows of a statement of one's own, for what checks or repairs the database as a whole."""
+        with self._guarded():
+            return self._db.execute(statement, parameters).fetchall()
+
     def chunks(self, rows: Sequence[int]) -> list[Chunk] | None:
         """The chunks of the rows, in the order asked, or None when one is gone: the generation is past."""
         found: dict[int, Chunk] = {}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from selfroute.errors import SelfRouteError, UnknownNameError
 from selfroute.router.events import AnswerEvent, DecisionEvent, Event, TokensEvent
 from selfroute.router.features import extract
+from selfroute.router.hidden_text import noted
 from selfroute.router.policies.fixed import Forced
 from selfroute.types import (
     DEFAULT_BUDGET_TOKENS,
@@ -136,7 +137,7 @@ class SelfRouter:
         yield DecisionEvent(decisions[-1])
         while decisions[-1].action == "try":
             backend = self._untried(decisions[-1].route, attempts)
-            attempts.append(backend.answer(query, after=attempts[-1] if attempts else None))
+            attempts.append(noted(backend.answer(query, after=attempts[-1] if attempts else None)))
             decisions.append(policy.decide(query, features, estimates, attempts))
             yield DecisionEvent(decisions[-1])
         answer = self._answer(decisions, attempts)
