@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
@@ -31,12 +32,13 @@ def resolve_root(root: str | Path) -> Path:
 def locate(root: Path, directory: Path | None = None) -> Path:
     """The folder that holds, or will hold, the index of a resolved root; creates nothing.
 
-    An index in the tree is used where the tree can be written, and otherwise the user's cache, named after the root.
+    An index in the tree is used where the tree can be written, and otherwise the user's cache, named after the root. So
+    it is when the folder in the tree is a link: a corpus must not make us write outside of it.
     """
     if directory is not None:
         return Path(directory).expanduser().absolute()
     inside = root / FOLDER
-    if can_write(inside if os.path.isdir(inside) else root):  # noqa: PTH112 (False where it may not look)
+    if not inside.is_symlink() and can_write(inside if os.path.isdir(inside) else root):  # noqa: PTH112 (False where it may not look)
         return inside
     key = blake2b(os.fsencode(root), digest_size=8).hexdigest()
     return user_cache() / f"{root.name[:60] or 'root'}-{key}"
@@ -68,8 +70,11 @@ def prepare(directory: Path) -> None:
             raise PermissionError(f"{directory} belongs to another user")
         if not can_write(directory):
             raise PermissionError(f"{directory} cannot be written")
-        if not any(directory.iterdir()):
-            mark(directory)
+        names = {path.name for path in directory.iterdir()}
+        if {
+            name.removesuffix(".tmp") for name in names
+        } <= _MARKS.keys():  # new, or marked in part when a run was cut short
+            mark(directory, [name for name in _MARKS if name not in names])
     except OSError as error:
         raise ConfigError(
             f"no index can be kept in {directory}: {error}", "name another folder: --index-dir DIR"
@@ -94,9 +99,11 @@ def wrong_marks(directory: Path) -> list[str]:
     return wrong
 
 
-def mark(directory: Path) -> None:
-    """Writes the marks, each whole or not at all."""
-    for name, text in _MARKS.items():
+def mark(directory: Path, names: Iterable[str]) -> None:
+    """Writes the marks of these names, each whole or not at all."""
+    for name in names:
         temporary = directory / f"{name}.tmp"
-        temporary.write_text(text, encoding="utf-8")
+        temporary.unlink(missing_ok=True)
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(_MARKS[name])
         temporary.replace(directory / name)

@@ -103,10 +103,10 @@ def _dotted(data: bytes, start: int, end: int) -> Iterator[Span]:
             for found in pattern.finditer(data, max(0, start - LEAD_BYTES), min(len(data), end + 200)):
                 yield found.span(1)
     elif end - start == 64:
-        if found := AIRTABLE.match(data, max(0, start - 18)):
-            yield found.span(1)
-    elif end - start <= 40 and (found := TELEGRAM.search(data, max(0, start - 11), min(len(data), end + 1))):
-        yield found.span(1)
+        if airtable := AIRTABLE.match(data, max(0, start - 18)):
+            yield airtable.span(1)
+    elif end - start <= 40 and (bot := TELEGRAM.search(data, max(0, start - 11), min(len(data), end + 1))):
+        yield bot.span(1)
 
 
 # URLs
@@ -175,24 +175,21 @@ _KEY_OF = tuple(
     b" webhook write integration session cookie rsa pgp gpg secure security registration instrumentation ingestion"
     b" stripe twilio openai sendgrid aws gcp azure root wallet".split()
 )
-_PWD_OF = (b"db", b"user", b"admin", b"root")
-# A name; for each kind that it may be the words that may stand before it, where none is a name that stands alone. Each
+# A name, and for each kind that it may be the words that may stand before it; none for a name that stands alone. Each
 # name begins with fixed letters, for which the search of a pattern is as fast as one for bytes.
-_NAMES: tuple[tuple[re.Pattern[bytes], tuple[tuple[int, tuple[bytes, ...]], ...]], ...] = tuple(
-    (re.compile(name + _AFTER), kinds)
-    for name, *kinds in (  # type: ignore[misc]
-        (rb"pass(?:w(?:or)?d|phrase|code)s?", (_PASSWORD, _ANYWHERE)),
-        (rb"pass(?=[\"'`]?\]?[ \t]{0,8}[:=])", (_SECRET, ())),
-        (rb"pwds?", (_PASSWORD, ()), (_PASSWORD, _PWD_OF)),
-        (rb"identified by", (_PASSWORD, _ANYWHERE)),
-        (rb"secrets?(?:[_-]?(?:access)?[_-]?(?:key|token|id)(?:[_-]?base)?)?", (_SECRET, _ANYWHERE)),
-        (rb"tokens?", (_SECRET, _ANYWHERE)),
-        (rb"keys?", (_SECRET, _KEY_OF), (_WEAK, ())),
-        (rb"credentials?", (_SECRET, _ANYWHERE)),
-        (rb"bearer", (_SECRET, _ANYWHERE)),
-        (rb"auth(?:orization)?(?=\\?[\"'`]?\]?[ \t]{0,8}[:=,])", (_SECRET, _ANYWHERE)),
-    )
+_NAMED: tuple[tuple[bytes, dict[int, tuple[bytes, ...]]], ...] = (
+    (rb"pass(?:w(?:or)?d|phrase|code)s?", {_PASSWORD: _ANYWHERE}),
+    (rb"pass(?=[\"'`]?\]?[ \t]{0,8}[:=])", {_SECRET: ()}),
+    (rb"pwds?", {_PASSWORD: _ANYWHERE}),
+    (rb"identified by", {_PASSWORD: _ANYWHERE}),
+    (rb"secrets?(?:[_-]?(?:access)?[_-]?(?:key|token|id)(?:[_-]?base)?)?", {_SECRET: _ANYWHERE}),
+    (rb"tokens?", {_SECRET: _ANYWHERE}),
+    (rb"keys?", {_SECRET: _KEY_OF, _WEAK: ()}),
+    (rb"credentials?", {_SECRET: _ANYWHERE}),
+    (rb"bearer", {_SECRET: _ANYWHERE}),
+    (rb"auth(?:orization)?(?=\\?[\"'`]?\]?[ \t]{0,8}[:=,])", {_SECRET: _ANYWHERE}),
 )
+_NAMES = tuple((re.compile(name + _AFTER), tuple(kinds.items())) for name, kinds in _NAMED)
 _PUBLIC = (b"public", b"publickey", b"publishable")
 
 # Between a name and its value. Some ways to write it take only a value in quotes, some one that is clearly random.

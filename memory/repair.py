@@ -7,6 +7,7 @@ index that is no worse, and that the next repair, or the next update, goes on wi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,10 +67,11 @@ def repair(
         _refuse_newer(directory, root)
         done = []
         if any(problem.part == MARK for problem in found.problems):
-            location.mark(directory)
+            location.mark(directory, location.wrong_marks(directory))
             done.append("wrote the marker files again")
         if _can_mend(found, embedder):
-            done += _mend(root, directory, embedder, found, max_file_bytes, progress)
+            with suppress(IndexCorruptError):  # more is wrong than can be mended in parts
+                done += _mend(root, directory, embedder, found, max_file_bytes, progress)
         found = check(root, directory)
         if found.ok:
             return Repaired(tuple(done), found)

@@ -128,6 +128,8 @@ class Store:
         self._mend = mend
         self._lock = RLock()
         with self._guarded():
+            if any(path.is_symlink() for path in _files(directory)):
+                raise ValueError(f"{self.path.name} is a link")  # a corpus brought it along; it may lead anywhere
             self._db = sqlite3.connect(
                 _uri(self.path, create), uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -398,8 +400,12 @@ class Store:
 
 def remove(directory: Path) -> None:
     """Deletes a database, so that the next one starts from nothing. Only for the one who holds the writer's lock."""
-    for ending in ("", "-wal", "-shm"):
-        (directory / f"{DATABASE}{ending}").unlink(missing_ok=True)
+    for path in _files(directory):
+        path.unlink(missing_ok=True)
+
+
+def _files(directory: Path) -> list[Path]:
+    return [directory / f"{DATABASE}{ending}" for ending in ("", "-wal", "-shm")]
 
 
 def _uri(path: Path, create: bool) -> str:
