@@ -22,6 +22,10 @@ _FLIP = re.compile(rb"(?<=[A-Za-z])[0-9]|(?<=[0-9])[A-Za-z]")
 _WORDS = re.compile(rb"[A-Za-z]{1,24}(?:[ _./:-]{1,2}[A-Za-z]{1,24}){0,20}\d{0,4}")
 _PIECE = re.compile(rb"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 _MEAN_PIECE = 2.8  # characters; names have four and more, random letters and digits about two
+_UUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
+_CRYPT = re.compile(rb"\$(?:2[abxy]|argon2\w*|[156y]|scrypt|pbkdf2[\w-]*)\$[\w./=,+$-]{20,}\Z")
+_BLOB = re.compile(rb"(?=[A-Za-z/+]{0,64}[0-9])(?=[a-z0-9/+]{0,64}[A-Z])[A-Za-z0-9/+]{32,}={0,2}\Z")
+_RUN_TOGETHER = re.compile(rb"[a-z]{16,}\Z")
 _IDENTIFIER = re.compile(rb"[A-Za-z_][\w.]*\Z")
 _SYMBOL = re.compile(rb"[!@#$%^&*+/=~?]")
 
@@ -32,12 +36,16 @@ def is_password(value: bytes, *, bare: bool = False) -> bool:
         return False
     if any(space in value for space in b" \t\n") or value.lower() in _EMPTY_WORDS:
         return False
+    if _CRYPT.match(value):
+        return True
     if _EXPRESSION.match(value) and (bare or value[:1] in b"${<%" or not looks_random(value)):
         return False
     if _is_placeholder(value):
         return False
     if not bare:
         return True
+    if value.isdigit():
+        return len(value) >= 6
     if _IDENTIFIER.match(value):
         return n_flips(value) >= 2 or (value[-1:].isdigit() and not _in_code(value))
     return looks_random(value) or _mixed(value)
@@ -47,11 +55,17 @@ def is_secret(value: bytes, *, bare: bool = False) -> bool:
     """Whether what is given to a name that says token, key or secret is one: words and expressions are not."""
     if len(value) < 8 or len(set(value)) < 5 or not value.isascii() or any(space in value for space in b" \t\n"):
         return False
+    if _UUID.match(value):
+        return True
     if value.translate(None, b"0123456789.,:_/-") == b"":  # a date, a version, an object's number
         return False
-    if _is_placeholder(value) or _EXPRESSION.match(value) or (_PATH.match(value) and not looks_random(value)):
+    if (
+        _is_placeholder(value)
+        or _EXPRESSION.match(value)
+        or (_PATH.match(value) and not looks_random(value) and not _BLOB.match(value))
+    ):
         return False
-    if looks_random(value):
+    if looks_random(value) or _RUN_TOGETHER.match(value):
         return True
     return not bare and not _WORDS.fullmatch(value) and _mixed(value)
 
@@ -82,4 +96,7 @@ def _in_code(value: bytes) -> bool:
 
 
 def _is_placeholder(value: bytes) -> bool:
-    return bool(_PLACEHOLDER.search(value)) and n_flips(value) < 6
+    """`your-key-here`, `<token>`: not when it is long and all of a piece, where such letters come up by chance."""
+    if n_flips(value) >= 6 or (len(value) >= 32 and not any(byte in b"_-<>{}. " for byte in value)):
+        return False
+    return bool(_PLACEHOLDER.search(value))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from selfroute.memory.literals import is_password, is_secret, looks_random
+from selfroute.memory.literals import is_password, is_secret, looks_random, n_flips
 from selfroute.memory.tokens import AIRTABLE, BY_START, DOTTED, LEAD_BYTES, LEADS, MIN_RUN, TELEGRAM
 
 MASK = b"*"
@@ -175,12 +175,16 @@ _KEY_OF = tuple(
     b" webhook write integration session cookie rsa pgp gpg secure security registration instrumentation ingestion"
     b" stripe twilio openai sendgrid aws gcp azure root wallet".split()
 )
+_PASS_OF = tuple(
+    b"db user admin root smtp mail email ssh ftp mysql pg postgres redis sudo http proxy login auth".split()
+)
 # A name, and for each kind that it may be the words that may stand before it; none for a name that stands alone. Each
 # name begins with fixed letters, for which the search of a pattern is as fast as one for bytes.
 _NAMED: tuple[tuple[bytes, dict[int, tuple[bytes, ...]]], ...] = (
     (rb"pass(?:w(?:or)?d|phrase|code)s?", {_PASSWORD: _ANYWHERE}),
-    (rb"pass(?=[\"'`]?\]?[ \t]{0,8}[:=])", {_SECRET: ()}),
+    (rb"pass(?=[\"'`]?\]?[ \t]{0,8}[:=])", {_PASSWORD: _PASS_OF, _SECRET: ()}),
     (rb"pwds?", {_PASSWORD: _ANYWHERE}),
+    (rb"pw(?=[\"'`]?\]?[ \t]{0,8}[:=])", {_PASSWORD: (*_PASS_OF, b"my"), _SECRET: ()}),
     (rb"identified by", {_PASSWORD: _ANYWHERE}),
     (rb"secrets?(?:[_-]?(?:access)?[_-]?(?:key|token|id)(?:[_-]?base)?)?", {_SECRET: _ANYWHERE}),
     (rb"tokens?", {_SECRET: _ANYWHERE}),
@@ -207,6 +211,7 @@ _QUOTED = re.compile(
     rb"(?:[rbuflRBUFL@$]{0,2}(?P<quote>\"\"\"|'''|[\"'`])(?P<plain>(?:\\.|(?!(?P=quote))[^\\\r\n]){1,4096}+)(?P=quote)"
     rb"|\\[\"'](?P<escaped>[^\"'\\\r\n]{1,4096}+)\\[\"'])"
 )
+_SCHEME = re.compile(rb"(?:basic|bearer|token|apikey) {1,4}", re.I)
 _TOKEN = re.compile(rb"[\w+/=.~:-]+")
 _BARE = re.compile(rb"[^\s\"'`,;&<>(){}\[\]|\\]{6,600}+(?=[\s\"'`,;&<)}\]|\\]|\Z)")
 _WHOLE_LINE = re.compile(rb"(\S{4,600}+)[ \t]{0,40}(?:#[^\r\n]{0,400})?(?=[\r\n]|\Z)")
@@ -239,15 +244,17 @@ def _value(data: bytes, lower: bytes, start: int, end: int, kind: int) -> Span |
     if not quoted and how in ("assign", "space") and (typed := _TYPED.match(lower, end)):
         how, quoted = "assign", _QUOTED.match(data, typed.end())
     if quoted:
-        group = "escaped" if quoted["escaped"] else "plain"
-        value = quoted[group]
+        first, last = quoted.span("escaped" if quoted["escaped"] else "plain")
+        if scheme := _SCHEME.match(data, first, last):
+            first = scheme.end()
+        value = data[first:last]
         if how not in ("assign", "next") or kind == _WEAK:
-            taken = _token_like(value)
+            taken = _token_like(value) or (kind == _PASSWORD and n_flips(value) >= 2 and is_password(value))
         elif kind == _PASSWORD:
             taken = is_password(value) and value.lower() != lower[start:end]
         else:
             taken = is_secret(value)
-        return quoted.span(group) if taken else None
+        return (first, last) if taken else None
     if kind == _WEAK or how == "call":
         return None
     if how in ("assign", "next"):
@@ -255,26 +262,35 @@ def _value(data: bytes, lower: bytes, start: int, end: int, kind: int) -> Span |
     bare = _BARE.match(data, at)
     if bare is None or not _token_like(bare[0], 8 if kind == _PASSWORD else 12):
         return None
-    if how == "space" and not lower.startswith(b"bearer", start) and lower.find(b"--", max(0, start - 40), start) < 0:
-        return None
-    return bare.span()
+    return bare.span() if how == "markup" or _takes_a_word(data, lower, start) else None
+
+
+def _takes_a_word(data: bytes, lower: bytes, start: int) -> bool:
+    """Whether the value of a name may follow it after a space: `Bearer x`, `--token x`, `ENV TOKEN x`, .netrc's."""
+    return (
+        lower.startswith(b"bearer", start)
+        or data[start : start + 3].isupper()
+        or lower.find(b"--", max(0, start - 40), start) >= 0
+        or lower.find(b"login ", max(0, start - 80), start) >= 0
+    )
 
 
 def _bare(data: bytes, start: int, at: int, kind: int) -> Span | None:
     """A value without quotes: a line of its own as in YAML and environment files, else one that is clearly random."""
+    shouted = data[start : start + 3].isupper() and data[at - 1 : at] == b"="  # PASSWORD=word, not password = word
     first = data.rfind(b"\n", max(0, start - _NAME_LINE), start) + 1
     whole = (
         _WHOLE_LINE.match(data, at) if (first or start < _NAME_LINE) and _LINE_START.match(data, first, start) else None
     )
     if whole:
         value = whole[1].rstrip(b"\"',;")
-        shouted = data[start : start + 4].isupper() and data[at - 1 : at] == b"="  # PASSWORD=word, not password = word
         if is_password(value, bare=not shouted) if kind == _PASSWORD else is_secret(value, bare=True):
             return whole.start(1), whole.start(1) + len(value)
     bare = _BARE.match(data, at)
-    if bare and len(bare[0]) >= (8 if kind == _PASSWORD else 12) and looks_random(bare[0]):
-        return bare.span()
-    return None
+    if bare is None or len(bare[0]) < (8 if kind == _PASSWORD else 12):
+        return None
+    taken = looks_random(bare[0]) or (shouted and kind == _PASSWORD and is_password(bare[0], bare=True))
+    return bare.span() if taken else None
 
 
 def _token_like(value: bytes, least: int = 16) -> bool:
