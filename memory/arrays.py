@@ -57,7 +57,8 @@ def write(directory: Path, arrays: Arrays, generation: int) -> ArrayFile:
     name = f"{_PREFIX}{generation:08d}{_ENDING}"
     temporary = directory / f"{name}.tmp"
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # never through a link that a corpus brought with it
             file.write(line)
             for block, padding in blocks:
                 for data in (block.reshape(-1).view(np.uint8).data, bytes(padding)):

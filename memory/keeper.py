@@ -19,6 +19,7 @@ from selfroute.errors import (
     IndexCorruptError,
     IndexLockedError,
     IndexMissingError,
+    IndexVersionError,
     SelfRouteError,
 )
 from selfroute.memory import arrays, location
@@ -149,7 +150,9 @@ class Keeper:
         return IndexMissingError(f"there is no index of {self.root}", self._make)
 
     def _unfit(self, state: State) -> str:
-        """Why an index cannot be used as it is, or ""."""
+        """Why an index cannot be used as it is, or "". Raises IndexVersionError for one that is not ours to replace."""
+        if state.format > FORMAT:
+            raise IndexVersionError(self.directory, state.format, FORMAT, self._mend)
         if state.format != FORMAT:
             return f"is of format {state.format}, this version uses {FORMAT}"
         if state.embedder != self.embedder.fingerprint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
 
@@ -31,12 +32,13 @@ def resolve_root(root: str | Path) -> Path:
 def locate(root: Path, directory: Path | None = None) -> Path:
     """The folder that holds, or will hold, the index of a resolved root; creates nothing.
 
-    An index in the tree is used where the tree can be written, and otherwise the user's cache, named after the root.
+    An index in the tree is used where the tree can be written, and otherwise the user's cache, named after the root. So
+    it is when the folder in the tree is a link: a corpus must not make us write outside of it.
     """
     if directory is not None:
         return Path(directory).expanduser().absolute()
     inside = root / FOLDER
-    if can_write(inside if os.path.isdir(inside) else root):  # noqa: PTH112 (False where it may not look)
+    if not inside.is_symlink() and can_write(inside if os.path.isdir(inside) else root):  # noqa: PTH112 (False where it may not look)
         return inside
     key = blake2b(os.fsencode(root), digest_size=8).hexdigest()
     return user_cache() / f"{root.name[:60] or 'root'}-{key}"
@@ -68,10 +70,40 @@ def prepare(directory: Path) -> None:
             raise PermissionError(f"{directory} belongs to another user")
         if not can_write(directory):
             raise PermissionError(f"{directory} cannot be written")
-        if not any(directory.iterdir()):
-            for name, text in _MARKS.items():
-                (directory / name).write_text(text, encoding="utf-8")
+        names = {path.name for path in directory.iterdir()}
+        if {
+            name.removesuffix(".tmp") for name in names
+        } <= _MARKS.keys():  # new, or marked in part when a run was cut short
+            mark(directory, [name for name in _MARKS if name not in names])
     except OSError as error:
         raise ConfigError(
             f"no index can be kept in {directory}: {error}", "name another folder: --index-dir DIR"
         ) from error
+
+
+def is_marked(directory: Path, root: Path) -> bool:
+    """Whether the folder is one that selfroute made for itself, and so has its marks."""
+    own = directory == root / FOLDER or directory.is_relative_to(user_cache())
+    return own or any((directory / name).exists() for name in _MARKS)
+
+
+def wrong_marks(directory: Path) -> list[str]:
+    """The marks that are missing from a marked folder or are not what was written."""
+    wrong = []
+    for name, text in _MARKS.items():
+        try:
+            if (directory / name).read_bytes() != text.encode():
+                wrong.append(name)
+        except OSError:
+            wrong.append(name)
+    return wrong
+
+
+def mark(directory: Path, names: Iterable[str]) -> None:
+    """Writes the marks of these names, each whole or not at all."""
+    for name in names:
+        temporary = directory / f"{name}.tmp"
+        temporary.unlink(missing_ok=True)
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(_MARKS[name])
+        temporary.replace(directory / name)

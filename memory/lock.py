@@ -27,11 +27,15 @@ class WriterLock:
     def acquire(self) -> bool:
         """Takes the lock if it is free, without waiting; False when another holds it (in this process or any other).
 
-        Raises SelfRouteError where files cannot be locked (some network drives).
+        Raises SelfRouteError where files cannot be locked (some network drives), and for a link: what a corpus brings
+        with it must not lead elsewhere.
         """
         if self.held:
             raise RuntimeError("the lock is held already")
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise SelfRouteError(f"cannot open {self.path}: {error.strerror}", f"ls -l {self.path}") from error
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # For the messages of those who wait; nothing is decided by it.

@@ -1,6 +1,6 @@
 """Files that hold keys, passwords or certificates, by name and by content. They are never indexed and never read out.
 
-A token inside a line of ordinary code is another matter: such a line is to be masked, its file is not left out.
+A token inside a line of ordinary code is another matter: it is masked (masking.py), its file is not left out.
 """
 
 from __future__ import annotations

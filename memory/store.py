@@ -148,6 +148,8 @@ class Store:
         self._mend = mend
         self._lock = RLock()
         with self._guarded():
+            if any(path.is_symlink() for path in _files(directory)):
+                raise ValueError(f"{self.path.name} is a link")  # a corpus brought it along; it may lead anywhere
             self._db = sqlite3.connect(
                 _uri(self.path, create), uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -222,6 +224,16 @@ class Store:
         """The files a writer builds on, in order: those in force and those that an unfinished run wrote."""
         with self._guarded():
             return self._rows("died = 0")
+
+    def every(self) -> list[FileRow]:
+        """All files that have rows: in force, written for a generation to come, or to be dropped with the next."""
+        with self._guarded():
+            return self._rows("1")
+
+    def execute(self, statement: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """The rows of a statement of one's own, for what checks or repairs the database as a whole."""
+        with self._guarded():
+            return self._db.execute(statement, parameters).fetchall()
 
     def chunks(self, rows: Sequence[int]) -> list[Chunk] | None:
         """The chunks of the rows, in the order asked, or None when one is gone: the generation is past."""
@@ -482,8 +494,12 @@ def _marks(values: Sequence[object]) -> str:
 
 def remove(directory: Path) -> None:
     """Deletes a database, so that the next one starts from nothing. Only for the one who holds the writer's lock."""
-    for ending in ("", "-wal", "-shm"):
-        (directory / f"{DATABASE}{ending}").unlink(missing_ok=True)
+    for path in _files(directory):
+        path.unlink(missing_ok=True)
+
+
+def _files(directory: Path) -> list[Path]:
+    return [directory / f"{DATABASE}{ending}" for ending in ("", "-wal", "-shm")]
 
 
 def _uri(path: Path, create: bool) -> str:

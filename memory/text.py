@@ -1,4 +1,4 @@
-"""A file's text as the index sees it: read once, from inside the root alone, decoded, and split into documents."""
+"""A file's text as the index sees it: read once, from inside the root alone, decoded, split into documents, masked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from selfroute.memory.base import Document, Skipped
 from selfroute.memory.decoding import decode
 from selfroute.memory.generated import why_no_source
 from selfroute.memory.languages import detect_language
+from selfroute.memory.masking import masked
 from selfroute.memory.notebooks import cells, is_notebook, split_path
 from selfroute.memory.paths import printable, raw_path
 from selfroute.memory.secrets import is_secret_file, looks_like_private_key
@@ -26,13 +27,14 @@ _HEAD_BYTES = 65_536  # enough to tell a key from a source
 class LoadedFile:
     """A file as it was read. content_hash: blake2b of its bytes, 128 bits, hex.
 
-    size, mtime_ns: from before it was read, so that a change since then shows.
+    size, mtime_ns: from before it was read, so that a change since then shows. n_masked: secrets that were masked.
     """
 
     content_hash: str
     documents: tuple[Document, ...]
     size: int
     mtime_ns: int
+    n_masked: int = 0
 
 
 def load(root: Path, entry: FileEntry, *, max_bytes: int | None = None) -> LoadedFile | Skipped:
@@ -49,11 +51,18 @@ def load(root: Path, entry: FileEntry, *, max_bytes: int | None = None) -> Loade
     documents = _documents(entry.path, data)
     if isinstance(documents, str):
         return Skipped(entry.path, documents)
-    return LoadedFile(blake2b(data, digest_size=16).hexdigest(), documents, status.st_size, status.st_mtime_ns)
+    shown = [_masked(document) for document in documents]
+    return LoadedFile(
+        blake2b(data, digest_size=16).hexdigest(),
+        tuple(document for document, _ in shown),
+        status.st_size,
+        status.st_mtime_ns,
+        sum(n for _, n in shown),
+    )
 
 
 def read_document(root: Path, path: str, *, max_bytes: int = MAX_FILE_BYTES) -> str | None:
-    """The text of one document as it is now: of `a.py`, or of the cell `nb.ipynb#cell-3`.
+    """The text of one document as it is now, its secrets masked: of `a.py`, or of the cell `nb.ipynb#cell-3`.
 
     None when there is none: gone, a secret, not text, too large, outside root (absolute paths and `..` are) or reached
     by a link.
@@ -74,8 +83,14 @@ def read_document(root: Path, path: str, *, max_bytes: int = MAX_FILE_BYTES) -> 
         documents = _documents(file, data)
         if not isinstance(documents, str):
             wanted = f"{file}#cell-{cell}" if cell else file
-            return next((document.text for document in documents if document.path == wanted), None)
+            return next((_masked(document)[0].text for document in documents if document.path == wanted), None)
     return None
+
+
+def _masked(document: Document) -> tuple[Document, int]:
+    """The document as it is given to anyone, its secrets masked, and how many those were."""
+    text, n_masked = masked(document.text)
+    return (replace(document, text=text) if n_masked else document), n_masked
 
 
 def _documents(path: str, data: bytes) -> tuple[Document, ...] | str:

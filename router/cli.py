@@ -6,8 +6,10 @@ Each command imports what it needs when it runs, so that --help stays quick.
 from __future__ import annotations
 
 import gc
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -193,6 +195,7 @@ def ask(
         notes = router.index.notes
     if json:
         render.put(render.answer_object(answer))
+        _note(render.hidden_notes(answer))
     else:
         render.say(to=sys.stdout)
         sys.stdout.flush()
@@ -283,15 +286,40 @@ def graph(
 
 
 @app.command()
-def doctor(path: PathOption = ".", index_dir: IndexDir = None, debug: Debug = False) -> None:
-    """Show the environment, the index, and what was not indexed and why."""
+def doctor(
+    path: PathOption = ".",
+    check: Annotated[bool, typer.Option("--check", help="Verify every stored byte of the index.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="The same, and mend what is wrong.")] = False,
+    embedder: Embedder = None,
+    index_dir: IndexDir = None,
+    max_file_bytes: MaxBytes = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show the environment, the index, what was not indexed and why, what is masked or hidden in the files.
+
+    --check and --repair end with exit code 0 when the index is whole, and with 3 when it is not, is not there, or stays
+    locked by another process. The corpus is never written.
+    """
     from selfroute.router import doctor as telling
     from selfroute.router import render
 
-    for line in telling.environment_lines():
-        render.say(line, to=sys.stdout)
-    for line in telling.index_lines(_config(path, index_dir=index_dir)):
-        render.say(line, to=sys.stdout)
+    config = _config(path, embedder=embedder, index_dir=index_dir, max_file_bytes=max_file_bytes)
+    if not (check or repair):
+        if json:
+            render.put({"environment": telling.environment(), **telling.index_object(config)})
+            return
+        for line in (*telling.environment_lines(), *telling.index_lines(config)):
+            render.say(line, to=sys.stdout)
+        return
+    with render.progress_bar() as progress:
+        done, found = telling.repair_index(config, progress) if repair else ((), telling.check_index(config))
+    if json:
+        render.put(telling.checked_object(config, found, done))
+    else:
+        for line in telling.checked_lines(config, found, done):
+            render.say(line, to=sys.stdout)
+    telling.refuse_damage(config, found)
 
 
 @app.command()
@@ -340,23 +368,51 @@ def main(argv: Sequence[str] | None = None) -> int:
         if callable(mend := getattr(stream, "reconfigure", None)):
             mend(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
     try:
-        code = app(arguments, prog_name="selfroute", standalone_mode=False)
-        sys.stdout.flush()
+        with _ending_on_sigterm():
+            code = app(arguments, prog_name="selfroute", standalone_mode=False)
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         return 130
+    except _Terminated:
+        return 143
     except (BrokenPipeError, SystemExit):  # typer ends the program on a closed pipe
         return _pipe_closed()
     except Exception as error:
         if "--debug" in arguments[: arguments.index("--") if "--" in arguments else None]:
             import traceback
 
-            traceback.print_exc()
+            from selfroute.memory.masking import mask
+
+            sys.stderr.write(mask(traceback.format_exc()))
         return _failed(error)
 
 
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+@contextmanager
+def _ending_on_sigterm() -> Iterator[None]:
+    """SIGTERM ends a command as an interrupt does: what is open is closed, the writer's lock given back."""
+
+    def end(number: int, frame: object) -> None:
+        raise _Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, end)
+    except ValueError:  # not in the main thread, so not ours to say
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _failed(error: Exception) -> int:
-    """Prints an error and what can be done about it; returns the exit code."""
+    """Prints an error and what can be done about it, secrets masked; returns the exit code."""
+    from selfroute.memory.masking import mask
     from selfroute.router.render import say
     from selfroute.router.usage import usage_error
 
@@ -365,9 +421,9 @@ def _failed(error: Exception) -> int:
         known = SelfRouteError(
             f"{type(error).__name__}: {error}", "run it again with --debug, and report what it shows"
         )
-    say(f"error: {known.message}")
+    say(mask(f"error: {known.message}"))
     if known.hint:
-        say(f"hint: {known.hint}")
+        say(mask(f"hint: {known.hint}"))
     return known.exit_code
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from selfroute.errors import ConfigError
+from selfroute.memory.hidden import show_hidden
+from selfroute.router.hidden_text import HIDDEN_NOTE
 from selfroute.types import Answer, Attempt, Chunk, Decision, Features, Hit, Usage
 
 if TYPE_CHECKING:
@@ -26,21 +28,19 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def say(line: str = "", *, to: TextIO | None = None) -> None:
-    """Prints a line, to standard error unless told otherwise; on a terminal without control characters."""
+    """Prints a line, to standard error unless told otherwise; on a terminal with nothing that acts on it or hides."""
     stream = sys.stderr if to is None else to
-    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", line) if stream.isatty() else line
-    print(text, file=stream)
+    print(_visible(line) if stream.isatty() else line, file=stream)
 
 
 def give(piece: str) -> None:
-    """Prints a piece of an answer to standard output, at once; on a terminal without control characters."""
-    shown = _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", piece) if sys.stdout.isatty() else piece
-    print(shown, end="", flush=True)
+    """Prints a piece of an answer to standard output, at once; on a terminal as say() does."""
+    print(_visible(piece) if sys.stdout.isatty() else piece, end="", flush=True)
 
 
 def put(value: Any) -> None:
-    """Prints one JSON object as one line to standard output."""
-    print(json.dumps(value, ensure_ascii=False, separators=(", ", ": ")))
+    """Prints one JSON object as one line to standard output; on a terminal in ASCII alone, which hides nothing."""
+    print(json.dumps(value, ensure_ascii=sys.stdout.isatty(), separators=(", ", ": ")))
 
 
 def write_file(name: str, text: str) -> None:
@@ -198,6 +198,15 @@ def progress_bar() -> Iterator[Progress | None]:
             bar.update(tasks[stage], completed=done, total=total)
 
         yield show
+
+
+def hidden_notes(answer: Answer) -> list[str]:
+    """Those of the answer's notes that warn of hidden characters in what it cites."""
+    return [note for note in _notes(answer.attempts) if note.startswith(HIDDEN_NOTE)]
+
+
+def _visible(line: str) -> str:
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", show_hidden(line))
 
 
 def _cost(route: str, usage: Usage) -> str:

@@ -12,6 +12,7 @@ from selfroute.errors import SelfRouteError, UnknownNameError
 from selfroute.router.attempting import attempt
 from selfroute.router.events import AnswerEvent, DecisionEvent, Event, TokensEvent
 from selfroute.router.features import extract
+from selfroute.router.hidden_text import noted
 from selfroute.router.policies.fixed import Forced
 from selfroute.types import (
     DEFAULT_BUDGET_TOKENS,
@@ -153,7 +154,7 @@ class SelfRouter:
             backend = self._untried(decisions[-1].route, attempts)
             others = () if isinstance(policy, Forced) else self._others(backend.name, attempts)
             made, given = yield from attempt(backend, query, attempts, others=others, live=live)
-            attempts.append(made)
+            attempts.append(noted(made))
             decisions.append(policy.decide(query, features, estimates, attempts))
             yield DecisionEvent(decisions[-1])
         answer = self._answer(decisions, attempts)

@@ -8,6 +8,7 @@
       IndexMissingError            3
       IndexLockedError             3
       IndexCorruptError            3
+      IndexVersionError            3   an index that a newer version of selfroute made
       DimensionError               3   vectors of another width than the store's
       ModelLoadError               4
       DeviceMemoryError            4   needed and free bytes, and the option that lowers the need
@@ -84,6 +85,18 @@ class IndexCorruptError(SelfRouteError):
     """The store cannot be read and cannot be mended without the user's word."""
 
     exit_code = 3
+
+
+class IndexVersionError(SelfRouteError):
+    """A newer version of selfroute made the index; this one neither reads it nor deletes it unasked."""
+
+    exit_code = 3
+
+    def __init__(self, directory: object, found: int, known: int, rebuild: str) -> None:
+        super().__init__(
+            f"the index in {directory} is of format {found}, which a newer selfroute made; this version knows {known}",
+            f"use the newer version, or make the index anew: {rebuild}",
+        )
 
 
 class DimensionError(SelfRouteError):

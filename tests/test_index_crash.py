@@ -7,39 +7,72 @@ import random
 import shutil
 import sqlite3
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
 
-from selfroute.errors import IndexMissingError
+from selfroute.errors import IndexCorruptError, IndexMissingError
+from selfroute.memory.check import check, unwritten
 from selfroute.memory.index import Index
+from selfroute.memory.repair import repair
 from selfroute.memory.store import DATABASE
 from selfroute.models.hashing import HashingEmbedder
 
 EMBEDDER = HashingEmbedder(64)
 N_FILES = 60
+INDEX, UPDATE, REPAIR = KINDS = ("index", "update", "repair")
 QUESTION = "where is the counter kept"
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A corpus in two versions, the index of the first, and the digests of both when nobody is killed."""
+    """A corpus in two versions, the index of each, and the digests of both when nobody is killed.
+
+    seconds: that a run takes, by its kind.
+    """
 
     root: Path
     first_index: Path
+    second_index: Path
     first_digest: str
     second_digest: str
     processes: ForkServerContext
-    seconds: float
+    seconds: dict[str, float] = field(default_factory=dict)
 
-    def start(self, directory: Path) -> multiprocessing.process.BaseProcess:
-        """Begins to index in another process."""
-        options = {"directory": directory, "embedder": EMBEDDER}
-        process = self.processes.Process(target=Index.open, args=(self.root,), kwargs=options)
+    def prepare(self, kind: str, directory: Path) -> None:
+        """What a run of a kind starts from: nothing, the index of the first version, or a damaged one."""
+        if kind == UPDATE:
+            shutil.copytree(self.first_index, directory)
+        elif kind == REPAIR:
+            shutil.copytree(self.second_index, directory)
+            damage(directory)
+
+    def start(self, kind: str, directory: Path) -> multiprocessing.process.BaseProcess:
+        """Begins to index or to repair in another process."""
+        process = self.processes.Process(target=run, args=(kind, self.root, directory))
         process.start()
         return process
+
+
+def run(kind: str, root: Path, directory: Path) -> None:
+    if kind == REPAIR:
+        repair(root, directory, EMBEDDER, max_file_bytes=1_000_000)
+    else:
+        Index.open(root, directory=directory, embedder=EMBEDDER).close()
+
+
+def damage(directory: Path) -> None:
+    """Every third file's chunks, some vectors and the arrays."""
+    database = sqlite3.connect(directory / DATABASE)
+    with database:
+        database.execute("UPDATE chunks SET text = text || ' ' WHERE row % 3 = 0")
+        database.execute("UPDATE vectors SET data = zeroblob(length(data)) WHERE first_row % 5 = 0")
+    database.close()
+    for path in directory.glob("arrays-*"):
+        path.write_bytes(path.read_bytes()[:-9])
 
 
 def write(root: Path, name: str, version: int, n: int = 6) -> None:
@@ -71,21 +104,24 @@ def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
         second_digest = index.digest()
 
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["selfroute.memory.index", "selfroute.models.hashing"])
-    made = Trial(root, first_index, first_digest, second_digest, processes, 0.0)
-    made.start(folder / "warm").join()  # the server starts once
-    started = time.perf_counter()
-    process = made.start(folder / "timed")
-    process.join()
-    assert process.exitcode == 0
-    return Trial(root, first_index, first_digest, second_digest, processes, time.perf_counter() - started)
+    processes.set_forkserver_preload(["selfroute.memory.repair", "selfroute.models.hashing"])
+    made = Trial(root, first_index, folder / "second", first_digest, second_digest, processes)
+    made.start(INDEX, folder / "warm").join()  # the server starts once
+    for kind in KINDS:
+        directory = folder / f"timed-{kind}"
+        made.prepare(kind, directory)
+        started = time.perf_counter()
+        process = made.start(kind, directory)
+        process.join()
+        assert process.exitcode == 0
+        made.seconds[kind] = time.perf_counter() - started
+    return made
 
 
-def kill_and_resume(trial: Trial, directory: Path, moment: float, *, from_first: bool) -> str:
-    """One run killed after `moment` seconds. Returns what it left: nothing, or the first or the second version."""
-    if from_first:
-        shutil.copytree(trial.first_index, directory)
-    process = trial.start(directory)
+def kill_and_resume(trial: Trial, kind: str, directory: Path, moment: float) -> str:
+    """One run killed after `moment` seconds. Returns what it left: nothing, the first or second version, or damage."""
+    trial.prepare(kind, directory)
+    process = trial.start(kind, directory)
     time.sleep(moment)
     process.kill()
     process.join()
@@ -96,44 +132,55 @@ def kill_and_resume(trial: Trial, directory: Path, moment: float, *, from_first:
         database.close()
     try:
         with Index.open(trial.root, directory=directory, embedder=EMBEDDER, update=False) as left:
-            assert left.notes == ()
-            assert left.search(QUESTION)
             digest = left.digest()
+            assert left.search(QUESTION)
+            assert left.notes == ()
+        found = {trial.first_digest: "first", trial.second_digest: "second"}[digest]
     except IndexMissingError:
-        digest = ""
-    assert digest in {trial.first_digest if from_first else "", trial.second_digest}
+        found = "nothing"
+    except IndexCorruptError:
+        found = "damage"
+    assert found in {INDEX: ("nothing", "second"), UPDATE: ("first", "second"), REPAIR: ("damage", "second")}[kind]
 
+    if kind == REPAIR:
+        assert repair(trial.root, directory, EMBEDDER, max_file_bytes=1_000_000).checked.ok
     with Index.open(trial.root, directory=directory, embedder=EMBEDDER) as resumed:
         assert resumed.notes == ()
         assert resumed.digest() == trial.second_digest
-        assert resumed.stats.generation == (2 if from_first else 1)
+        if kind != REPAIR:
+            assert resumed.stats.generation == (2 if kind == UPDATE else 1)
+    with unwritten(directory):
+        assert check(trial.root, directory).problems == ()
     shutil.rmtree(directory)
-    return {trial.first_digest: "first", trial.second_digest: "second"}.get(digest, "nothing")
+    return found
 
 
-def kill_many(trial: Trial, folder: Path, n: int, seed: int) -> None:
+def kill_many(trial: Trial, folder: Path, n: int, seed: int) -> Counter[str]:
     pick = random.Random(seed)
-    ends = []
+    ends: Counter[str] = Counter()
     for i in range(n):
-        moment = pick.uniform(0.1, 1.0) * trial.seconds
-        ends.append(kill_and_resume(trial, folder / str(i), moment, from_first=i % 2 == 1))
-    assert {"nothing", "first"} <= set(ends), "no run was killed before its end: the moments are badly chosen"
+        kind = KINDS[i % len(KINDS)]
+        moment = pick.uniform(0.1, 1.0) * trial.seconds[kind]
+        ends[f"{kind}: {kill_and_resume(trial, kind, folder / str(i), moment)}"] += 1
+    unfinished = {f"{INDEX}: nothing", f"{UPDATE}: first", f"{REPAIR}: damage"}
+    assert unfinished <= set(ends), "no run was killed before its end: the moments are badly chosen"
+    return ends
 
 
-def test_30_kills_at_random_moments_tear_nothing(trial: Trial, tmp_path: Path) -> None:
-    kill_many(trial, tmp_path, 30, seed=1)
+def test_24_kills_at_random_moments_tear_nothing(trial: Trial, tmp_path: Path) -> None:
+    kill_many(trial, tmp_path, 24, seed=1)
 
 
 @pytest.mark.slow
 def test_200_kills_at_random_moments_tear_nothing(trial: Trial, tmp_path: Path) -> None:
-    kill_many(trial, tmp_path, 200, seed=2)
+    print(dict(kill_many(trial, tmp_path, 200, seed=2)))
 
 
 def test_a_run_that_is_killed_again_and_again_still_ends_whole(trial: Trial, tmp_path: Path) -> None:
     directory = tmp_path / "again"
     for share in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9):
-        process = trial.start(directory)
-        time.sleep(share * trial.seconds)
+        process = trial.start(INDEX, directory)
+        time.sleep(share * trial.seconds[INDEX])
         process.kill()
         process.join()
     with Index.open(trial.root, directory=directory, embedder=EMBEDDER) as index:
