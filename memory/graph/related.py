@@ -39,7 +39,9 @@ def related(text: str, graph: KnowledgeGraph) -> Related | None:
         return None
     if asked.relation == ways.PATH:
         ends = nodes_of(asked.other, "", asked.relation, graph)[:_MAX_NODES]
-        edges = path(nodes, ends, graph) if ends else []
+        if not ends:
+            return None
+        edges = path(nodes, ends, graph)
     else:
         edges = _EDGES[asked.relation](nodes, graph)
     edges = _each_once(edges)
@@ -68,20 +70,19 @@ def nodes_of(name: str, within: str, relation: str, graph: KnowledgeGraph) -> li
 def path(sources: Sequence[Node], targets: Sequence[Node], graph: KnowledgeGraph) -> list[Edge]:
     """The shortest way along calls from any of the sources to any of the targets; nothing when there is none."""
     wanted = set(targets)
-    came_by: dict[Node, Edge | None] = dict.fromkeys(sources)
+    came_by: dict[Node, tuple[Node, Edge] | None] = dict.fromkeys(sources)  # the node looked at then, and its edge
     todo = deque(sources)
     while todo and len(came_by) < _MAX_WALKED:
         node = todo.popleft()
         if node in wanted:
             edges: list[Edge] = []
-            edge = came_by[node]
-            while edge is not None:
+            while (step := came_by[node]) is not None:
+                node, edge = step
                 edges.append(edge)
-                edge = came_by[next(n for n in _around(edge.source) if n in came_by)]
             return edges[::-1]
         for edge in graph.callees(node):
             if edge.certainty >= POSSIBLE and edge.target not in came_by:
-                came_by[edge.target] = edge
+                came_by[edge.target] = node, edge
                 todo.append(edge.target)
     return []
 
@@ -93,12 +94,6 @@ def _each_once(edges: list[Edge]) -> list[Edge]:
         about = edge.target.name if edge.certainty > BY_NAME else ""
         seen.setdefault((edge.relation, edge.path, edge.line, about), edge)
     return list(seen.values())
-
-
-def _around(node: Node) -> list[Node]:
-    """The node and what it is defined in: a call inside of a nested function is its outer one's too."""
-    parts = node.name.split(".")
-    return [Node(node.path, ".".join(parts[:n])) for n in range(len(parts), -1, -1)]
 
 
 def _all(
