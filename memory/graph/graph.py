@@ -28,7 +28,7 @@ class KnowledgeGraph:
 
     def __init__(self, table: FactTable) -> None:
         self._table = table
-        self._modules = Modules(table.paths)
+        self._modules = Modules(table.paths, table.root)
         self._resolver = Resolver(table, self._modules)
         self._paths = set(table.paths)
 

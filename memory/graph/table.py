@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +24,11 @@ class StoredFacts:
         self._order = np.argsort(snapshot.rowids, kind="stable")
         self._sorted = snapshot.rowids[self._order]
         self._named: dict[str, list[Placed]] = {}
+
+    @property
+    def root(self) -> str:
+        """The name of the folder that was indexed."""
+        return PurePath(self._view.state.root).name
 
     @property
     def paths(self) -> list[str]:
