@@ -13,6 +13,7 @@ from selfroute.memory.graph.facts import (
     BINDS,
     CALLS,
     DEFINES,
+    ENTERED,
     IMPORTS,
     INHERITS,
     REFERENCES,
@@ -277,7 +278,7 @@ class _Reading:
             return
         expr = self._expr(value)
         if not expr.startswith(UNKNOWN):
-            entered = f"{expr}.__enter__()" if node.parent.type == "with_item" else f"{expr}()"
+            entered = f"{expr}{ENTERED}" if node.parent.type == "with_item" else f"{expr}()"
             self._add(BINDS, name, entered, target)
 
     def _return(self, node: Node) -> None:
@@ -289,7 +290,17 @@ class _Reading:
             self._add(RETURNS, "", expr, node)
 
     def _annotation(self, node: Node) -> str:
-        return " ".join(self._text(node).split())
+        """Of a long one, which is Annotated, the first argument."""
+        start, end = node.start_byte, node.end_byte
+        text = " ".join(self._data[start : min(end, start + 10 * _MAX_EXPR)].decode("utf-8", "replace").split())
+        if len(text) < _MAX_EXPR and end - start <= 10 * _MAX_EXPR:
+            return text
+        depth = 0
+        for at, character in enumerate(text[:_MAX_EXPR]):
+            depth += (character == "[") - (character == "]")
+            if character == "," and depth == 1:
+                return f"{text[:at]}]"
+        return UNKNOWN
 
     def _expr(self, node: Node, depth: int = 0) -> str:
         text = self._data[node.start_byte : node.end_byte]
