@@ -30,8 +30,9 @@ UNKNOWN = "?"  # in an expr: something that has no name
 class Fact(NamedTuple):
     """relation, and who says it: scope, a qualified name of the file, "" for the file itself.
 
-    expr: names, dots, `()` for the value of a call and `[]` for an item: "Flask().jinja_env.get_template"; `>` for what
-    `with` makes of a value. line, end_line: from 1; a definition's reach from its decorators to its end, other facts stand on one line.
+    expr: names, dots, `()` for the value of a call, `[]` for an item and `>` for what `with` makes of a value:
+    "Flask().jinja_env.get_template". line, end_line: from 1; a definition's reach from its decorators to its end, other
+    facts stand on one line.
     """
 
     relation: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cache
 
 from tree_sitter import Language, Node, Query, QueryCursor
@@ -33,6 +34,10 @@ _QUERY = """
 (named_expression) @walrus
 (as_pattern) @as
 (return_statement (_) @return)
+(yield (_) @return)
+(for_statement left: (_) @target)
+(case_pattern (dotted_name . (identifier) @target .))
+[(list_comprehension) (set_comprehension) (dictionary_comprehension) (generator_expression) (lambda)] @inner
 (decorator [(identifier) (attribute)] @name)
 (call arguments: (argument_list [(identifier) (attribute)] @name))
 (type [(identifier) (attribute)] @name)
@@ -59,6 +64,7 @@ _LITERALS = {
 }
 _MAX_EXPR = 200  # characters
 _MAX_DEPTH = 12
+_MAX_NAMES = 100  # parameters of a function, targets of an assignment
 _MAX_RETURNS = 4  # of a function that says what it gives back
 _NOT_NAMES = frozenset(
     "self cls None True False str int float bool bytes object list dict set tuple frozenset type Any t.Any".split()
@@ -73,7 +79,7 @@ def facts(root: Node, data: bytes, language: Language) -> list[Fact]:
     reading = _Reading(data)
     for _, end, kind, node in nodes:
         reading.visit(kind, node, -end)
-    return reading.facts
+    return reading.finished()
 
 
 @cache
@@ -90,10 +96,14 @@ class _Reading:
         self._scopes: list[tuple[int, str, bool]] = [(len(data) + 1, "", False)]
         self._n_returns: dict[str, int] = {}
         self._locals: dict[str, set[str]] = {}  # of each function: its parameters and what it assigns
+        self._unknown: dict[tuple[str, str], Node] = {}  # (function, name): given something that has no name
+        self._inner: list[tuple[int, frozenset[str]]] = []  # the open comprehensions and lambdas: end byte, names
 
     def visit(self, kind: str, node: Node, end: int) -> None:
         while self._scopes[-1][0] <= node.start_byte:
             self._scopes.pop()
+        while self._inner and self._inner[-1][0] <= node.start_byte:
+            self._inner.pop()
         if kind == "class":
             self._class(node, end)
         elif kind == "function":
@@ -112,8 +122,25 @@ class _Reading:
             self._as(node)
         elif kind == "return":
             self._return(node)
+        elif kind == "target":
+            self._shadow(node)
+        elif kind == "inner":
+            self._inner.append((end, frozenset(self._inner_names(node))))
         else:
             self._name(node)
+
+    def finished(self) -> list[Fact]:
+        """The facts, and those of unknown values whose names would else be taken for ones further out."""
+        outer = {
+            fact.name if fact.relation == DEFINES else fact.alias or fact.expr.partition(".")[0]
+            for fact in self.facts
+            if fact.relation in (DEFINES, IMPORTS)
+        }
+        known = {(fact.scope, fact.name) for fact in self.facts if fact.relation == BINDS}
+        for (scope, name), node in self._unknown.items():
+            if name in outer and (scope, name) not in known:
+                self._add(BINDS, name, UNKNOWN, node, scope=scope)
+        return self.facts
 
     def _add(
         self, relation: str, name: str, expr: str, node: Node, *, alias: str = "", scope: str | None = None
@@ -146,17 +173,12 @@ class _Reading:
         names: list[str] = []
         typed: list[tuple[str, Node]] = []
         for parameter in parameters.named_children if parameters is not None else ():
-            name = parameter if parameter.type == "identifier" else parameter.child_by_field_name("name")
-            if name is None and parameter.named_child_count:
-                name = parameter.named_children[0]
-            if name is None or parameter.type in ("comment", "keyword_separator", "positional_separator"):
-                continue
-            text = self._text(name)
-            names.append(text.lstrip("*"))
-            annotation = parameter.child_by_field_name("type")
-            if annotation is not None and not text.startswith("*"):
-                typed.append((text, annotation))
-        qualified = self._define(node, "method" if in_class else "function", " ".join(names))
+            for text in self._parameter_name(parameter):
+                names.append(text.lstrip("*"))
+                annotation = parameter.child_by_field_name("type")
+                if annotation is not None and not text.startswith("*"):
+                    typed.append((text, annotation))
+        qualified = self._define(node, "method" if in_class else "function", " ".join(names[:_MAX_NAMES]))
         if not qualified:
             return
         self._locals[qualified] = set(names)
@@ -167,6 +189,14 @@ class _Reading:
             self._add(RETURNS, "", ANNOTATED + self._annotation(returned), returned, scope=qualified)
             self._n_returns[qualified] = _MAX_RETURNS
         self._scopes.append((end, qualified, False))
+
+    def _parameter_name(self, parameter: Node) -> Iterator[str]:
+        """The name with its stars, none for a comment or a separator."""
+        name = parameter if parameter.type == "identifier" else parameter.child_by_field_name("name")
+        if name is None and parameter.named_child_count:
+            name = parameter.named_children[0]
+        if name is not None and parameter.type not in ("comment", "keyword_separator", "positional_separator"):
+            yield self._text(name)
 
     def _define(self, node: Node, kind: str, parameters: str) -> str:
         """Adds the definition, and gives its qualified name."""
@@ -183,7 +213,7 @@ class _Reading:
         text, scope = self._text(name), self._scopes[-1][1]
         expr = " ".join([kind, *(f"@{decorator}" for decorator in decorators)])
         first, last = decorated.start_point[0] + 1, node.end_point[0] + 1
-        self.facts.append(Fact(DEFINES, scope, text, expr[:_MAX_EXPR], parameters[:_MAX_EXPR], first, last))
+        self.facts.append(Fact(DEFINES, scope, text, expr[:_MAX_EXPR], parameters, first, last))
         return f"{scope}.{text}" if scope else text
 
     # imports
@@ -219,6 +249,32 @@ class _Reading:
             name = self._text(child)
             self._add(IMPORTS, name, joined + name, child, alias=alias or name)
 
+    # names that hide others
+
+    def _shadow(self, node: Node) -> None:
+        scope = self._scopes[-1][1]
+        if scope in self._locals:
+            for target in _targets(node):
+                name = self._text(target)
+                self._locals[scope].add(name)
+                self._unknown.setdefault((scope, name), target)
+
+    def _inner_names(self, node: Node) -> Iterator[str]:
+        if node.type == "lambda":
+            parameters = node.child_by_field_name("parameters")
+            for parameter in parameters.named_children if parameters is not None else ():
+                yield from self._parameter_name(parameter)
+            return
+        for clause in node.named_children:
+            left = clause.child_by_field_name("left") if clause.type == "for_in_clause" else None
+            yield from map(self._text, _targets(left))
+
+    def _unhidden(self, expr: str) -> str:
+        """The expression, its first name gone when a comprehension or a lambda around gives it."""
+        head = expr.partition(".")[0].rstrip("()[]")
+        hidden = any(head in names for _, names in self._inner)
+        return UNKNOWN + expr[len(head) :] if hidden else expr
+
     # uses
 
     def _call(self, node: Node) -> None:
@@ -226,6 +282,8 @@ class _Reading:
         if function is None:
             return
         expr = self._expr(function)
+        if self._inner:
+            expr = self._unhidden(expr)
         name = _last(expr)
         if name and not name.startswith(UNKNOWN):
             # the line of the name: a chain over many lines is called where its last name stands
@@ -234,6 +292,8 @@ class _Reading:
 
     def _name(self, node: Node) -> None:
         expr = self._expr(node)
+        if self._inner:
+            expr = self._unhidden(expr)
         head = expr.partition(".")[0]
         is_local = head not in ("self", "cls") and head in self._locals.get(self._scopes[-1][1], ())
         if not is_local and expr not in _NOT_NAMES and not expr.startswith(UNKNOWN):
@@ -253,6 +313,7 @@ class _Reading:
         scope, is_class = self._scopes[-1][1:]
         if left.type == "identifier":
             if scope and not is_class and value == UNKNOWN:
+                self._shadow(left)
                 return
             name = self._text(left)
             if scope in self._locals:
@@ -267,6 +328,8 @@ class _Reading:
             holder = next((s for s in reversed(self._scopes[:-1]) if s[2]), None)
             if owner is not None and member is not None and holder and self._text(owner) in ("self", "cls"):
                 self._add(BINDS, self._text(member), value, left, alias=scope, scope=holder[1])
+        else:
+            self._shadow(left)
 
     def _as(self, node: Node) -> None:
         """`with value as name`; `except Kind as name` gives name an instance of Kind."""
@@ -274,10 +337,10 @@ class _Reading:
             return
         value, target = node.named_children[0], node.named_children[-1]
         name = self._text(target)
-        if not name.isidentifier():
-            return
         expr = self._expr(value)
-        if not expr.startswith(UNKNOWN):
+        if not name.isidentifier() or expr.startswith(UNKNOWN):
+            self._shadow(target)
+        else:
             entered = f"{expr}{ENTERED}" if node.parent.type == "with_item" else f"{expr}()"
             self._add(BINDS, name, entered, target)
 
@@ -333,6 +396,19 @@ class _Reading:
         if kind == "identifier":
             return self._text(node)
         return UNKNOWN
+
+
+def _targets(node: Node | None) -> list[Node]:
+    """The names that a target such as `a, (b, *c)` gives values to."""
+    found: list[Node] = []
+    todo = [node] if node is not None else []
+    while todo and len(found) < _MAX_NAMES:
+        one = todo.pop()
+        if one.type == "identifier":
+            found.append(one)
+        elif one.type not in ("attribute", "subscript", "call"):
+            todo += one.named_children
+    return found
 
 
 def _last(expr: str) -> str:

@@ -31,7 +31,9 @@ _PUNCTUATION = re.compile(r"[,;!:]|(?<!\w)please(?!\w)|(?<=X\d)\(\)")
 _ABBREVIATIONS = frozenset({"e.g", "i.e", "etc", "vs"})
 # The end of a question, where a word of the asking is a name after all: "who calls run?", "who uses the get method".
 _AT_END = re.compile(r"(?: (?:function|method|class|coroutine))?\W*$")
-_POINTING = frozenset("a all an any anything everything he her him it its me one our she something that the them".split())
+_POINTING = frozenset(
+    "a all an any anything everything he her him it its me one our she something that the them".split()
+)
 _POINTING |= frozenset("these they thing things this those us we what where which who whom you your".split())
 # Words of the asking itself, which a corpus may well define too.
 _ASKING = frozenset(

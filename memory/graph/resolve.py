@@ -14,12 +14,23 @@ import re
 from collections import defaultdict
 from typing import NamedTuple
 
-from selfroute.memory.graph.facts import ANNOTATED, BARE, BINDS, DEFINES, ENTERED, IMPORTS, INHERITS, RETURNS, STAR, Fact
+from selfroute.memory.graph.facts import (
+    ANNOTATED,
+    BARE,
+    BINDS,
+    DEFINES,
+    ENTERED,
+    IMPORTS,
+    INHERITS,
+    RETURNS,
+    STAR,
+    Fact,
+)
 from selfroute.memory.graph.modules import Modules
 from selfroute.memory.graph.nodes import FactTable, Node, Placed
 
 MODULE, DEFINITION, INSTANCE, EXTERNAL = "module", "definition", "instance", "external"
-_TOKEN = re.compile(r"\w+|\(\)|\[\]|>")
+_TOKEN = re.compile(r"\w+|\(\)|\[\]|[>?]")
 _MAX_DEPTH = 24  # of what one expression leads to
 _MAX_VALUES = 8
 _BUILTINS = frozenset(dir(builtins))
