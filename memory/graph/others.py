@@ -90,6 +90,7 @@ QUERIES: Mapping[str, str] = {
     "bash": "(command name: (command_name) @call)",
 }
 _MAX_EXPR = 200  # characters
+_MAX_NESTED = 16  # of arguments in arguments
 _CALLED = "\0"  # in the place of arguments, while those around them are looked for
 _ARGUMENTS = re.compile(r"<[^<>]*>|\([^()]*\)|\[[^\[\]]*\]")
 _JOINTS = re.compile(r"\s*(?:::|->|\?\.|!!?\.|\\|\.)\s*")
@@ -167,12 +168,14 @@ def _expr(node: Node, data: bytes) -> str:
 
 def _plain(text: str) -> str:
     """A chain of names: type arguments and items gone, arguments as (), every joint a dot, `new` and `await` gone."""
-    while text != (text := _ARGUMENTS.sub(lambda found: _CALLED if found[0][0] == "(" else "", text)):
-        pass
+    for _ in range(_MAX_NESTED):
+        if text == (text := _ARGUMENTS.sub(lambda found: _CALLED if found[0][0] == "(" else "", text)):
+            break
     text = _JOINTS.sub(".", " ".join(text.split())).replace(_CALLED, "()")
     return text.rpartition(" ")[2].lstrip("$&*.@!")[:_MAX_EXPR]
 
 
 def _text(node: Node, data: bytes) -> str:
+    """Its text; of a long one the end, which has the name."""
     start, end = node.start_byte, node.end_byte
-    return data[start : min(end, start + 10 * _MAX_EXPR)].decode("utf-8", "replace")
+    return data[max(start, end - 4 * _MAX_EXPR) : end].decode("utf-8", "replace")

@@ -32,7 +32,9 @@ _QUERY = """
 (call) @call
 (assignment) @assign
 (named_expression) @walrus
-(as_pattern) @as
+(decorated_definition) @decorated
+(with_item value: (as_pattern) @with)
+(except_clause value: (as_pattern) @except)
 (return_statement (_) @return)
 (yield (_) @return)
 (for_statement left: (_) @target)
@@ -96,6 +98,7 @@ class _Reading:
         self._scopes: list[tuple[int, str, bool]] = [(len(data) + 1, "", False)]
         self._n_returns: dict[str, int] = {}
         self._locals: dict[str, set[str]] = {}  # of each function: its parameters and what it assigns
+        self._decorated: Node | None = None  # the last one
         self._unknown: dict[tuple[str, str], Node] = {}  # (function, name): given something that has no name
         self._inner: list[tuple[int, frozenset[str]]] = []  # the open comprehensions and lambdas: end byte, names
 
@@ -118,8 +121,10 @@ class _Reading:
             self._import(node)
         elif kind == "from":
             self._from(node)
-        elif kind == "as":
-            self._as(node)
+        elif kind == "with" or kind == "except":
+            self._as(node, kind)
+        elif kind == "decorated":
+            self._decorated = node
         elif kind == "return":
             self._return(node)
         elif kind == "target":
@@ -201,16 +206,17 @@ class _Reading:
     def _define(self, node: Node, kind: str, parameters: str) -> str:
         """Adds the definition, and gives its qualified name."""
         name = node.child_by_field_name("name")
-        if name is None or not name.text:
+        text = self._text(name) if name is not None else ""  # not name.text, which reads the file again
+        if not text:
             return ""
-        outer = node.parent
-        decorated = outer if outer is not None and outer.type == "decorated_definition" else node
+        outer = self._decorated  # not node.parent, which looks for it from the root
+        decorated = outer if outer is not None and outer.end_byte == node.end_byte else node
         decorators = [
             self._expr(child.named_children[0]).removesuffix("()")
             for child in (decorated.named_children if decorated is not node else ())
             if child.type == "decorator" and child.named_children
         ]
-        text, scope = self._text(name), self._scopes[-1][1]
+        scope = self._scopes[-1][1]
         expr = " ".join([kind, *(f"@{decorator}" for decorator in decorators)])
         first, last = decorated.start_point[0] + 1, node.end_point[0] + 1
         self.facts.append(Fact(DEFINES, scope, text, expr[:_MAX_EXPR], parameters, first, last))
@@ -331,9 +337,9 @@ class _Reading:
         else:
             self._shadow(left)
 
-    def _as(self, node: Node) -> None:
+    def _as(self, node: Node, kind: str) -> None:
         """`with value as name`; `except Kind as name` gives name an instance of Kind."""
-        if node.named_child_count < 2 or node.parent is None:
+        if node.named_child_count < 2:
             return
         value, target = node.named_children[0], node.named_children[-1]
         name = self._text(target)
@@ -341,7 +347,7 @@ class _Reading:
         if not name.isidentifier() or expr.startswith(UNKNOWN):
             self._shadow(target)
         else:
-            entered = f"{expr}{ENTERED}" if node.parent.type == "with_item" else f"{expr}()"
+            entered = f"{expr}{ENTERED}" if kind == "with" else f"{expr}()"
             self._add(BINDS, name, entered, target)
 
     def _return(self, node: Node) -> None:

@@ -32,6 +32,8 @@ from selfroute.memory.graph.nodes import FactTable, Node, Placed
 MODULE, DEFINITION, INSTANCE, EXTERNAL = "module", "definition", "instance", "external"
 _TOKEN = re.compile(r"\w+|\(\)|\[\]|[>?]")
 _MAX_DEPTH = 24  # of what one expression leads to
+_MAX_LOOKUPS = 48  # names and modules that are being looked up for one another
+_MAX_STEPS = 1_000  # evaluations for one expression, in code that goes round in circles
 _MAX_VALUES = 8
 _BUILTINS = frozenset(dir(builtins))
 # An annotation that holds what is of interest; what a generator or a context manager yields counts as its value.
@@ -142,7 +144,9 @@ class Resolver:
         self._values: dict[tuple[str, str, str], Values] = {}
         self._open: set[tuple[str, str, str]] = set()
         self._lookups: set[tuple[str, str, str]] = set()
+        self._in_circles: dict[tuple[str, str, str], Values] = {}  # asked for by itself, and perhaps incomplete
         self._n_cut = 0  # how often a circle was cut
+        self._n_steps = 0
 
     def file(self, path: str) -> File:
         """The facts of a file."""
@@ -155,7 +159,10 @@ class Resolver:
         key = (expr, scope, path)
         if key in self._values:
             return self._values[key]
-        if key in self._open or len(self._open) > _MAX_DEPTH:
+        is_first = not self._open and not self._lookups
+        if is_first and key in self._in_circles:
+            return self._in_circles[key]
+        if key in self._open or self._is_spent():
             self._n_cut += 1
             return ()
         n_cut = self._n_cut
@@ -170,7 +177,16 @@ class Resolver:
         found = tuple(dict.fromkeys(found))[:_MAX_VALUES]
         if self._n_cut == n_cut:  # inside of a circle a value may be incomplete
             self._values[key] = found
+        elif is_first:
+            self._in_circles[key] = found
         return found
+
+    def _is_spent(self) -> bool:
+        """Counts a step; whether what was asked for leads too deep or too far."""
+        if not self._open and not self._lookups:
+            self._n_steps = 0
+        self._n_steps += 1
+        return self._n_steps > _MAX_STEPS or len(self._open) > _MAX_DEPTH or len(self._lookups) > _MAX_LOOKUPS
 
     def imported(self, dotted: str, path: str) -> Values:
         """What an import's dotted name stands for: a module, or what a module holds."""
@@ -283,7 +299,7 @@ class Resolver:
 
     def _lookup(self, name: str, scope: str, path: str) -> Values:
         key = (name, scope, path)
-        if key in self._lookups:  # x = x
+        if key in self._lookups or self._is_spent():  # x = x
             self._n_cut += 1
             return ()
         self._lookups.add(key)
@@ -353,7 +369,7 @@ class Resolver:
 
     def _of_module(self, path: str, name: str) -> Values:
         key = (name, "", path)
-        if key in self._lookups:
+        if key in self._lookups or self._is_spent():
             self._n_cut += 1
             return ()
         self._lookups.add(key)

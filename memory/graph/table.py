@@ -23,6 +23,7 @@ class StoredFacts:
         snapshot = view.snapshot
         self._order = np.argsort(snapshot.rowids, kind="stable")
         self._sorted = snapshot.rowids[self._order]
+        self._of: dict[str, list[Placed]] = {}
         self._named: dict[str, list[Placed]] = {}
 
     @property
@@ -39,12 +40,12 @@ class StoredFacts:
 
     def of(self, path: str) -> list[Placed]:
         """What a document states, by line."""
-        rows = self._view.rows_of(path)
-        if not rows:
-            return []
-        first = int(self._view.snapshot.rowids[rows[0]])
-        placed = [Placed(path, edge.row, edge.fact) for edge in self._store.facts(first, len(rows))]
-        return sorted(placed, key=lambda item: (item.fact.line, item.row))
+        if path not in self._of:
+            rows = self._view.rows_of(path)
+            first = int(self._view.snapshot.rowids[rows[0]]) if rows else 0
+            placed = [Placed(path, edge.row, edge.fact) for edge in self._store.facts(first, len(rows))]
+            self._of[path] = sorted(placed, key=lambda item: (item.fact.line, item.row))
+        return self._of[path]
 
     def named(self, name: str) -> list[Placed]:
         """What any document states about a name, by path and line; of this generation only."""
