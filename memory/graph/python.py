@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
+from operator import itemgetter
 
 from tree_sitter import Language, Node, Query, QueryCursor
 
@@ -29,7 +30,7 @@ _QUERY = """
 (function_definition) @function
 (import_statement) @import
 (import_from_statement) @from
-(call) @call
+(call function: (_) @call)
 (assignment) @assign
 (named_expression) @walrus
 (decorated_definition) @decorated
@@ -77,10 +78,10 @@ def facts(root: Node, data: bytes, language: Language) -> list[Fact]:
     """What the file states, in the order of its lines."""
     captures = QueryCursor(_query(language)).captures(root)
     nodes = [(node.start_byte, -node.end_byte, kind, node) for kind, found in captures.items() for node in found]
-    nodes.sort(key=lambda item: item[:3])
+    nodes.sort(key=itemgetter(0, 1, 2))
     reading = _Reading(data)
-    for _, end, kind, node in nodes:
-        reading.visit(kind, node, -end)
+    for start, end, kind, node in nodes:
+        reading.visit(kind, node, start, -end)
     return reading.finished()
 
 
@@ -102,17 +103,20 @@ class _Reading:
         self._unknown: dict[tuple[str, str], Node] = {}  # (function, name): given something that has no name
         self._inner: list[tuple[int, frozenset[str]]] = []  # the open comprehensions and lambdas: end byte, names
 
-    def visit(self, kind: str, node: Node, end: int) -> None:
-        while self._scopes[-1][0] <= node.start_byte:
+    def visit(self, kind: str, node: Node, start: int, end: int) -> None:
+        """Takes in one capture; they come by where they start, the longer first."""
+        while self._scopes[-1][0] <= start:
             self._scopes.pop()
-        while self._inner and self._inner[-1][0] <= node.start_byte:
+        while self._inner and self._inner[-1][0] <= start:
             self._inner.pop()
-        if kind == "class":
+        if kind == "name":
+            self._name(node)
+        elif kind == "call":
+            self._call(node)
+        elif kind == "class":
             self._class(node, end)
         elif kind == "function":
             self._function(node, end)
-        elif kind == "call":
-            self._call(node)
         elif kind == "assign":
             self._assign(node, node.child_by_field_name("left"), node.child_by_field_name("right"))
         elif kind == "walrus":
@@ -129,10 +133,8 @@ class _Reading:
             self._return(node)
         elif kind == "target":
             self._shadow(node)
-        elif kind == "inner":
-            self._inner.append((end, frozenset(self._inner_names(node))))
         else:
-            self._name(node)
+            self._inner.append((end, frozenset(self._inner_names(node))))
 
     def finished(self) -> list[Fact]:
         """The facts, and those of unknown values whose names would else be taken for ones further out."""
@@ -148,11 +150,23 @@ class _Reading:
         return self.facts
 
     def _add(
-        self, relation: str, name: str, expr: str, node: Node, *, alias: str = "", scope: str | None = None
+        self,
+        relation: str,
+        name: str,
+        expr: str,
+        node: Node,
+        *,
+        alias: str = "",
+        scope: str | None = None,
+        line: int = 0,
     ) -> None:
-        line = node.start_point[0] + 1
+        if len(name) > _MAX_EXPR:
+            return
+        if len(expr) > _MAX_EXPR:
+            expr = f"{UNKNOWN}.{name}"
+        line = line or node.start_point[0] + 1
         self.facts.append(
-            Fact(relation, self._scopes[-1][1] if scope is None else scope, name, expr[:_MAX_EXPR], alias, line, line)
+            Fact(relation, self._scopes[-1][1] if scope is None else scope, name, expr, alias, line, line)
         )
 
     def _text(self, node: Node) -> str:
@@ -207,7 +221,7 @@ class _Reading:
         """Adds the definition, and gives its qualified name."""
         name = node.child_by_field_name("name")
         text = self._text(name) if name is not None else ""  # not name.text, which reads the file again
-        if not text:
+        if not 0 < len(text) <= _MAX_EXPR:
             return ""
         outer = self._decorated  # not node.parent, which looks for it from the root
         decorated = outer if outer is not None and outer.end_byte == node.end_byte else node
@@ -283,26 +297,24 @@ class _Reading:
 
     # uses
 
-    def _call(self, node: Node) -> None:
-        function = node.child_by_field_name("function")
-        if function is None:
-            return
+    def _call(self, function: Node) -> None:
         expr = self._expr(function)
         if self._inner:
             expr = self._unhidden(expr)
         name = _last(expr)
-        if name and not name.startswith(UNKNOWN):
+        if name and name[0] != UNKNOWN:
             # the line of the name: a chain over many lines is called where its last name stands
-            at = function.child_by_field_name("attribute") or function
-            self._add(CALLS, name, expr, at)
+            self._add(CALLS, name, expr, function, line=function.end_point[0] + 1)
 
     def _name(self, node: Node) -> None:
         expr = self._expr(node)
+        if expr in _NOT_NAMES:
+            return
         if self._inner:
             expr = self._unhidden(expr)
         head = expr.partition(".")[0]
         is_local = head not in ("self", "cls") and head in self._locals.get(self._scopes[-1][1], ())
-        if not is_local and expr not in _NOT_NAMES and not expr.startswith(UNKNOWN):
+        if not is_local and expr[0] != UNKNOWN:
             self._add(REFERENCES, _last(expr), expr, node)
 
     # values
