@@ -31,6 +31,7 @@ class KnowledgeGraph:
         self._modules = Modules(table.paths, table.root)
         self._resolver = Resolver(table, self._modules)
         self._paths = set(table.paths)
+        self._near_of: dict[str, set[str]] = {}
 
     # nodes
 
@@ -57,8 +58,8 @@ class KnowledgeGraph:
         return sorted(dict.fromkeys(exact), key=self._prominence) + modules
 
     def knows(self, word: str) -> bool:
-        """Whether the corpus defines or imports something of exactly this name, or has a module called so."""
-        named = any(placed.fact.relation in (DEFINES, IMPORTS) for placed in self._table.named(word))
+        """Whether the corpus defines, imports or extends something of exactly this name, or has a module called so."""
+        named = any(placed.fact.relation in (DEFINES, IMPORTS, INHERITS) for placed in self._table.named(word))
         return named or bool(self._modules.called(word))
 
     def outside(self, name: str) -> list[Node]:
@@ -374,6 +375,9 @@ class KnowledgeGraph:
         here = [node for node in nodes if node.path == placed.path]
         if here and not owner:
             return [(node, CERTAIN) for node in here]
+        near = [node for node in nodes if node.path in self._near(placed.path)]
+        if len(near) == 1:
+            return [(near[0], POSSIBLE if owner else CERTAIN)]
         if len(nodes) == 1:
             return [(nodes[0], POSSIBLE)]
         return [(node, BY_NAME) for node in nodes] if len(nodes) <= _MAX_BY_NAME else []
@@ -394,13 +398,31 @@ class KnowledgeGraph:
         if not node.path:
             inside = self._imported(placed)
             return CERTAIN if not inside and f".{placed.fact.expr}.".find(f".{node.name}.") >= 0 else 0.0
-        return CERTAIN if node in self._imported(placed) else 0.0
+        if node in self._imported(placed):
+            return CERTAIN
+        by_name = node.name and not self._modules.name(node.path) and _same_language(node.path, placed.path)
+        return CERTAIN if by_name and node.path in self._near(placed.path) else 0.0
+
+    def _near(self, path: str) -> set[str]:
+        """The files that one of another language imports."""
+        if path not in self._near_of:
+            imports = [placed for placed in self._table.of(path) if placed.fact.relation == IMPORTS]
+            self._near_of[path] = {node.path for placed in imports for node in self._imported(placed)}
+        return self._near_of[path]
 
     def _imported(self, placed: Placed) -> list[Node]:
         fact = placed.fact
         if placed.path.partition("#")[0].endswith((*_PYTHON, ".ipynb")):
             return [value.node for value in self._resolver.imported(fact.expr, placed.path) if not value.is_external]
-        return [Node(path, "") for path in self._modules.other(fact.expr, placed.path)]
+        paths = self._modules.other(fact.expr, placed.path) if fact.alias == BARE else []
+        if paths or fact.alias != BARE:
+            return [Node(path, "") for path in paths]
+        defined = {  # a namespace says nothing of the file that it is in
+            item.path
+            for item in self._table.named(fact.name)
+            if item.fact.relation == DEFINES and not item.fact.scope and _same_language(item.path, placed.path)
+        }
+        return [Node(path, "") for path in defined] if len(defined) == 1 else []
 
 
 def _is_like(owner: tuple[str, ...], of_class: tuple[str, ...]) -> bool:

@@ -44,7 +44,7 @@ def related(text: str, graph: KnowledgeGraph) -> Related | None:
         edges = path(nodes, ends, graph)
     else:
         edges = _EDGES[asked.relation](nodes, graph)
-    edges = _each_once(edges)
+    edges = _each_once(edges, by_line=asked.relation == ways.IMPORTERS)
     return Related(asked, tuple(nodes), tuple(edges), tuple(_landing(edge, asked.relation, graph) for edge in edges))
 
 
@@ -87,11 +87,11 @@ def path(sources: Sequence[Node], targets: Sequence[Node], graph: KnowledgeGraph
     return []
 
 
-def _each_once(edges: list[Edge]) -> list[Edge]:
-    """One edge for a line and what it is about there: of a name with several bearers a line is shown once."""
+def _each_once(edges: list[Edge], *, by_line: bool) -> list[Edge]:
+    """One edge for a line and, unless by_line, what it is about there: of a name with several bearers a line once."""
     seen: dict[tuple[str, str, int, str], Edge] = {}
     for edge in edges:
-        about = edge.target.name if edge.certainty > BY_NAME else ""
+        about = edge.target.name if edge.certainty > BY_NAME and not by_line else ""
         seen.setdefault((edge.relation, edge.path, edge.line, about), edge)
     return list(seen.values())
 

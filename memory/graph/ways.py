@@ -28,13 +28,14 @@ _WORDS = {
     "CALLERS": "(callers?|call[ -]?(sites?|ers?)|calling (code|functions?|places?|sites?|locations?)|usages?|uses"
     "|users?|references?|invocations?|calls?|call locations?|incoming calls?|inbound calls?)",
     "CALLEES": "(callees?|outgoing calls?|outbound calls?|called functions)",
-    "INHERIT": "(inherit(s|ed|ing)?|extend(s|ed|ing)?|deriv(e|es|ed|ing)|descend(s|ed|ing)?|subclass(es|ed|ing)?)",
+    "INHERIT": "(inherit(s|ed|ing)?|extend(s|ed|ing)?|deriv(e|es|ed|ing)|descend(s|ed|ing)?|subclass(es|ed|ing)?"
+    "|embed(s|ded|ding)?)",
     "PARENTS": "((base|parent|super|ancestor)[ -]?(class(es)?|types?)|bases|parents?|ancestors?|mro|superclass(es)?"
     "|supertypes?)",
     "CHILDREN": "((sub|child|derived|descendant)[ -]?(class(es)?|types?)|children|descendants?|derivatives"
     "|implementations?|implementers?|implementors?|implementing class(es)?|speciali[sz]ations?|heirs|subtypes?)",
     "SATISFY": r"(implements?|implementing|speciali[sz]\w+|conforms? to|satisf\w+)",
-    "PULLS": "(imports?|importing|pulls? in|pulling in|loads?|depends? on|requires?|includes?|brings? in)",
+    "PULLS": "(imports?|importing|pulls? in|pulling in|loads?|depends? on|requires?|includes?|sources?|brings? in)",
     "PULLED": "(imported|pulled in|loaded|required|brought in)",
     "IMPORTERS": "(importers?|imports?|import(ing)? (sites?|statements?|lines?|locations?|places?|modules?|files?"
     "|code))",
