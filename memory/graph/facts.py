@@ -20,6 +20,8 @@ RETURNS = "returns"  # scope gives back expr: a value, or ANNOTATED and a type
 EDGES = (DEFINES, IMPORTS, CALLS, INHERITS, REFERENCES, MENTIONS)
 HELPERS = (BINDS, RETURNS)  # of use only to resolve the others
 
+MAX_NODES = 100_000  # of a file that are looked at: no person writes more calls than that into one
+
 ANNOTATED = "@"
 BARE = "-"
 STAR = "*"

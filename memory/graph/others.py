@@ -9,7 +9,7 @@ from functools import cache
 from tree_sitter import Language, Node, Query, QueryCursor
 
 from selfroute.memory.base import Definition
-from selfroute.memory.graph.facts import BARE, CALLS, DEFINES, IMPORTS, INHERITS, Fact
+from selfroute.memory.graph.facts import BARE, CALLS, DEFINES, IMPORTS, INHERITS, MAX_NODES, Fact
 
 _JAVASCRIPT = """
 (call_expression function: (_) @call)
@@ -120,7 +120,7 @@ def facts(language: str, root: Node, data: bytes, grammar: Language, definitions
         captures = QueryCursor(_query(language, grammar)).captures(root)
         scopes = _Scopes(definitions)
         for kind, nodes in captures.items():
-            for node in nodes:
+            for node in nodes[:MAX_NODES]:
                 found += _read(kind, node, data, scopes)
     return sorted(dict.fromkeys(found), key=lambda fact: (fact.line, fact))
 

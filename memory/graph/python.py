@@ -18,6 +18,7 @@ from selfroute.memory.graph.facts import (
     ENTERED,
     IMPORTS,
     INHERITS,
+    MAX_NODES,
     REFERENCES,
     RETURNS,
     STAR,
@@ -80,7 +81,7 @@ def facts(root: Node, data: bytes, language: Language) -> list[Fact]:
     nodes = [(node.start_byte, -node.end_byte, kind, node) for kind, found in captures.items() for node in found]
     nodes.sort(key=itemgetter(0, 1, 2))
     reading = _Reading(data)
-    for start, end, kind, node in nodes:
+    for start, end, kind, node in nodes[:MAX_NODES]:
         reading.visit(kind, node, start, -end)
     return reading.finished()
 
@@ -223,7 +224,7 @@ class _Reading:
         text = self._text(name) if name is not None else ""  # not name.text, which reads the file again
         if not 0 < len(text) <= _MAX_EXPR:
             return ""
-        outer = self._decorated  # not node.parent, which looks for it from the root
+        outer, self._decorated = self._decorated, None  # not node.parent, which looks for it from the root
         decorated = outer if outer is not None and outer.end_byte == node.end_byte else node
         decorators = [
             self._expr(child.named_children[0]).removesuffix("()")
