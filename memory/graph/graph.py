@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from selfroute.memory.catalog import SOURCE, path_kind
 from selfroute.memory.graph.facts import BARE, CALLS, DEFINES, IMPORTS, INHERITS, MENTIONS, REFERENCES, STAR
@@ -19,6 +20,7 @@ from selfroute.models.lexing import terms_of
 OVERRIDES = "overrides"
 _PYTHON = (".py", ".pyi")
 _MAX_BY_NAME = 400  # uses of a name that are looked at; beyond that the name says too little
+_MAX_ALIASES = 20  # names that files give a thing on import, and others import from them
 _MIN_SHORT = 3  # letters of a name's short form
 _KINDS_WITHOUT_INSIDE = ("constant", "attribute")
 
@@ -245,17 +247,14 @@ class KnowledgeGraph:
 
     def _candidates(self, node: Node, relations: tuple[str, ...]) -> Iterator[Placed]:
         """The facts that may be about a node: those of its name, and of the names that files give it on import."""
-        last = node.last
-        if not last:
-            return
-        placed = self._table.named(last)
-        yield from (item for item in placed if item.fact.relation in relations)
-        for item in placed:
-            fact = item.fact
-            if fact.relation == IMPORTS and fact.alias not in ("", BARE, STAR, last):
-                for use in self._table.of(item.path):
-                    if use.fact.relation in relations and use.fact.name == fact.alias:
-                        yield use
+        names = [node.last] if node.last else []
+        for name in islice(names, _MAX_ALIASES):
+            for item in self._table.named(name):
+                fact = item.fact
+                if fact.relation in relations:
+                    yield item
+                elif fact.relation == IMPORTS and fact.alias not in ("", BARE, STAR, *names[:_MAX_ALIASES]):
+                    names.append(fact.alias)  # which is looked at in its turn: others may import it from there
 
     def _uses(self, node: Node, relation: str) -> list[Edge]:
         found: list[Edge] = []

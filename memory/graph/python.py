@@ -205,9 +205,9 @@ class _Reading:
         for text, annotation in typed:
             self._add(BINDS, text, ANNOTATED + self._annotation(annotation), annotation, scope=qualified)
         returned = node.child_by_field_name("return_type")
+        self._n_returns[qualified] = 0 if returned is None else _MAX_RETURNS
         if returned is not None:
             self._add(RETURNS, "", ANNOTATED + self._annotation(returned), returned, scope=qualified)
-            self._n_returns[qualified] = _MAX_RETURNS
         self._scopes.append((end, qualified, False))
 
     def _parameter_name(self, parameter: Node) -> Iterator[str]:

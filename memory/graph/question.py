@@ -30,7 +30,10 @@ _MEMBER = re.compile(
 _PUNCTUATION = re.compile(r"[,;!:]|(?<!\w)please(?!\w)|(?<=X\d)\(\)")
 _ABBREVIATIONS = frozenset({"e.g", "i.e", "etc", "vs"})
 # The end of a question, where a word of the asking is a name after all: "who calls run?", "who uses the get method".
-_AT_END = re.compile(r"(?: (?:function|method|class|coroutine))?\W*$")
+_AT_END = re.compile(
+    r"(?: (?:function|method|class|coroutine))?"
+    r"(?: (?:in|of|from|on) (?:the )?(?:(?:class|file|module) )?\S*[./_`]\S+)?\W*$"
+)
 _POINTING = frozenset(
     "a all an any anything everything he her him it its me one our she something that the them".split()
 )
