@@ -391,6 +391,8 @@ class KnowledgeGraph:
         stem = node.path.rpartition("/")[2].partition(".")[0]
         folder = node.path.rpartition("/")[0].rpartition("/")[2]
         names = [dotted.rpartition(".")[2]] if dotted else [stem, folder, node.path.rpartition("/")[2]]
+        if not dotted and node.path in self._paths:  # an import of a name may not write its file's
+            names += [edge.target.name for edge in self.members(node)[:_MAX_BY_NAME]]
         return [name for name in dict.fromkeys(names) if name]
 
     def _import_certainty(self, placed: Placed, node: Node) -> float:

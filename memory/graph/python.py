@@ -43,6 +43,9 @@ _QUERY = """
 (case_pattern (dotted_name . (identifier) @target .))
 [(list_comprehension) (set_comprehension) (dictionary_comprehension) (generator_expression) (lambda)] @inner
 (decorator [(identifier) (attribute)] @name)
+(raise_statement . [(identifier) (attribute)] @name)
+(except_clause value: [(identifier) (attribute)] @name)
+(except_clause value: (as_pattern . [(identifier) (attribute)] @name))
 (call arguments: (argument_list [(identifier) (attribute)] @name))
 (type [(identifier) (attribute)] @name)
 (keyword_argument value: [(identifier) (attribute)] @name)

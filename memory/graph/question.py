@@ -82,7 +82,7 @@ _IN_PARENTHESES = re.compile(r"X(\d) ?\((?:from |in |of )?X(\d)\)")
 _IT = re.compile(r"^(?:for |in |about |given |regarding |concerning )?(X\d)\W+(?=.*\b(?:it|its|that|this)\b)(.*)$")
 _POSSESSIVE = re.compile(rf"X(\d)'s? (?:own )?(?:{_KIND} )?X(\d)")
 _DRESSED = re.compile(
-    rf"(?:(?:the|a|an|our|this|that|its) )?(?:{_KIND} )?(?:(?:named|called) )?"
+    rf"\b(?:(?:the|a|an|our|this|that|its) )?(?:{_KIND} )?(?:(?:named|called) )?"
     rf"(X\d)(?:\(\))?(?: {_KIND}\b)?"
 )
 

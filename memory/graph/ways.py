@@ -23,8 +23,8 @@ _WORDS = {
     "|everything|somebody|someone|i want|i need|need)",
     "CALLVERB": "(call|invoke|trigger|execute|exercise|use|run|delegate to|rely on|hand over to|make use of)",
     "CALLS": "(calls?|calling|invokes?|invoking|triggers?|triggering|executes?|exercises?|uses?|using|runs?"
-    "|makes? use of|making use of|reach(es)? for)",
-    "CALLED": "(called|invoked|triggered|executed|exercised|used|run|referenced|referred to|needed)",
+    "|makes? use of|making use of|reach(es)? for|raises?|raising|throws?)",
+    "CALLED": "(called|invoked|triggered|executed|exercised|used|run|referenced|referred to|needed|raised|thrown)",
     "CALLERS": "(callers?|call[ -]?(sites?|ers?)|calling (code|functions?|places?|sites?|locations?)|usages?|uses"
     "|users?|references?|invocations?|calls?|call locations?|incoming calls?|inbound calls?)",
     "CALLEES": "(callees?|outgoing calls?|outbound calls?|called functions)",
