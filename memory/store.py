@@ -527,7 +527,9 @@ def _chunk(row: int, fields: Sequence[object]) -> Chunk:
 
 
 def _edge_checksum(row: int, n: int, fact: Fact) -> int:
-    return crc32(_SEPARATOR.join(map(str, (row, n, *fact))).encode("utf-8", "surrogatepass"))
+    relation, scope, name, expr, alias, line, end_line = fact
+    parts = f"{row} {n} {line} {end_line} {relation}\x1f{scope}\x1f{name}\x1f{expr}\x1f{alias}"
+    return crc32(parts.encode("utf-8", "surrogatepass"))
 
 
 def _file_hash(file: FileRow, checksums: Sequence[str], data: bytes, edges: Sequence[int]) -> str:

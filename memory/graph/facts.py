@@ -21,17 +21,21 @@ RETURNS = "returns"  # scope gives back expr: a value, or ANNOTATED and a type
 EDGES = (DEFINES, IMPORTS, CALLS, INHERITS, REFERENCES, DOCUMENTS, MENTIONS)
 HELPERS = (BINDS, RETURNS)  # of use only to resolve the others
 
+MAX_NODES = 100_000  # of a file that are looked at: no person writes more calls than that into one
+
 ANNOTATED = "@"
 BARE = "-"
 STAR = "*"
+ENTERED = ">"  # in an expr: what `with` gives of the value before it
 UNKNOWN = "?"  # in an expr: something that has no name
 
 
 class Fact(NamedTuple):
     """relation, and who says it: scope, a qualified name of the file, "" for the file itself.
 
-    expr: names, dots, `()` for the value of a call and `[]` for an item: "Flask().jinja_env.get_template". line,
-    end_line: from 1; a definition's reach from its decorators to its end, other facts stand on one line.
+    expr: names, dots, `()` for the value of a call, `[]` for an item and `>` for what `with` makes of a value:
+    "Flask().jinja_env.get_template". line, end_line: from 1; a definition's reach from its decorators to its end, other
+    facts stand on one line.
     """
 
     relation: str

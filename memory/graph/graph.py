@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from selfroute.memory.catalog import SOURCE, path_kind
 from selfroute.memory.graph.facts import BARE, CALLS, DEFINES, DOCUMENTS, IMPORTS, INHERITS, REFERENCES, STAR
@@ -19,6 +20,7 @@ from selfroute.models.lexing import terms_of
 OVERRIDES = "overrides"
 _PYTHON = (".py", ".pyi")
 _MAX_BY_NAME = 400  # uses of a name that are looked at; beyond that the name says too little
+_MAX_ALIASES = 20  # names that files give a thing on import, and others import from them
 _MIN_SHORT = 3  # letters of a name's short form
 _KINDS_WITHOUT_INSIDE = ("constant", "attribute")
 
@@ -28,9 +30,10 @@ class KnowledgeGraph:
 
     def __init__(self, table: FactTable) -> None:
         self._table = table
-        self._modules = Modules(table.paths)
+        self._modules = Modules(table.paths, table.root)
         self._resolver = Resolver(table, self._modules)
         self._paths = set(table.paths)
+        self._near_of: dict[str, set[str]] = {}
 
     # nodes
 
@@ -57,8 +60,8 @@ class KnowledgeGraph:
         return sorted(dict.fromkeys(exact), key=self._prominence) + modules
 
     def knows(self, word: str) -> bool:
-        """Whether the corpus defines or imports something of exactly this name, or has a module called so."""
-        named = any(placed.fact.relation in (DEFINES, IMPORTS) for placed in self._table.named(word))
+        """Whether the corpus defines, imports or extends something of exactly this name, or has a module called so."""
+        named = any(placed.fact.relation in (DEFINES, IMPORTS, INHERITS) for placed in self._table.named(word))
         return named or bool(self._modules.called(word))
 
     def outside(self, name: str) -> list[Node]:
@@ -244,17 +247,14 @@ class KnowledgeGraph:
 
     def _candidates(self, node: Node, relations: tuple[str, ...]) -> Iterator[Placed]:
         """The facts that may be about a node: those of its name, and of the names that files give it on import."""
-        last = node.last
-        if not last:
-            return
-        placed = self._table.named(last)
-        yield from (item for item in placed if item.fact.relation in relations)
-        for item in placed:
-            fact = item.fact
-            if fact.relation == IMPORTS and fact.alias not in ("", BARE, STAR, last):
-                for use in self._table.of(item.path):
-                    if use.fact.relation in relations and use.fact.name == fact.alias:
-                        yield use
+        names = [node.last] if node.last else []
+        for name in islice(names, _MAX_ALIASES):
+            for item in self._table.named(name):
+                fact = item.fact
+                if fact.relation in relations:
+                    yield item
+                elif fact.relation == IMPORTS and fact.alias not in ("", BARE, STAR, *names[:_MAX_ALIASES]):
+                    names.append(fact.alias)  # which is looked at in its turn: others may import it from there
 
     def _uses(self, node: Node, relation: str) -> list[Edge]:
         found: list[Edge] = []
@@ -374,6 +374,9 @@ class KnowledgeGraph:
         here = [node for node in nodes if node.path == placed.path]
         if here and not owner:
             return [(node, CERTAIN) for node in here]
+        near = [node for node in nodes if node.path in self._near(placed.path)]
+        if len(near) == 1:
+            return [(near[0], POSSIBLE if owner else CERTAIN)]
         if len(nodes) == 1:
             return [(nodes[0], POSSIBLE)]
         return [(node, BY_NAME) for node in nodes] if len(nodes) <= _MAX_BY_NAME else []
@@ -388,19 +391,39 @@ class KnowledgeGraph:
         stem = node.path.rpartition("/")[2].partition(".")[0]
         folder = node.path.rpartition("/")[0].rpartition("/")[2]
         names = [dotted.rpartition(".")[2]] if dotted else [stem, folder, node.path.rpartition("/")[2]]
+        if not dotted and node.path in self._paths:  # an import of a name may not write its file's
+            names += [edge.target.name for edge in self.members(node)[:_MAX_BY_NAME]]
         return [name for name in dict.fromkeys(names) if name]
 
     def _import_certainty(self, placed: Placed, node: Node) -> float:
         if not node.path:
             inside = self._imported(placed)
             return CERTAIN if not inside and f".{placed.fact.expr}.".find(f".{node.name}.") >= 0 else 0.0
-        return CERTAIN if node in self._imported(placed) else 0.0
+        if node in self._imported(placed):
+            return CERTAIN
+        by_name = node.name and not self._modules.name(node.path) and _same_language(node.path, placed.path)
+        return CERTAIN if by_name and node.path in self._near(placed.path) else 0.0
+
+    def _near(self, path: str) -> set[str]:
+        """The files that one of another language imports."""
+        if path not in self._near_of:
+            imports = [placed for placed in self._table.of(path) if placed.fact.relation == IMPORTS]
+            self._near_of[path] = {node.path for placed in imports for node in self._imported(placed)}
+        return self._near_of[path]
 
     def _imported(self, placed: Placed) -> list[Node]:
         fact = placed.fact
         if placed.path.partition("#")[0].endswith((*_PYTHON, ".ipynb")):
             return [value.node for value in self._resolver.imported(fact.expr, placed.path) if not value.is_external]
-        return [Node(path, "") for path in self._modules.other(fact.expr, placed.path)]
+        paths = self._modules.other(fact.expr, placed.path) if fact.alias == BARE else []
+        if paths or fact.alias != BARE:
+            return [Node(path, "") for path in paths]
+        defined = {  # a namespace says nothing of the file that it is in
+            item.path
+            for item in self._table.named(fact.name)
+            if item.fact.relation == DEFINES and not item.fact.scope and _same_language(item.path, placed.path)
+        }
+        return [Node(path, "") for path in defined] if len(defined) == 1 else []
 
 
 def _is_like(owner: tuple[str, ...], of_class: tuple[str, ...]) -> bool:

@@ -53,6 +53,11 @@ class FactTable(Protocol):
     """The facts of the files of one generation."""
 
     @property
+    def root(self) -> str:
+        """The name of the folder that the paths are in."""
+        ...
+
+    @property
     def paths(self) -> list[str]:
         """Every document, in order."""
         ...

@@ -9,7 +9,7 @@ from functools import cache
 from tree_sitter import Language, Node, Query, QueryCursor
 
 from selfroute.memory.base import Definition
-from selfroute.memory.graph.facts import BARE, CALLS, DEFINES, IMPORTS, INHERITS, Fact
+from selfroute.memory.graph.facts import BARE, CALLS, DEFINES, IMPORTS, INHERITS, MAX_NODES, Fact
 
 _JAVASCRIPT = """
 (call_expression function: (_) @call)
@@ -32,7 +32,8 @@ _C = """
 (call_expression function: (_) @call)
 (preproc_include path: (_) @import)
 """
-# What each capture is: call (what is called), import (a module or path), imported (a name out of it), base.
+# What each capture is: call (what is called), import (a module or path), include (an expression that ends in one),
+# imported (a name out of it), base, impl (of a trait for a type).
 QUERIES: Mapping[str, str] = {
     "javascript": f"{_JAVASCRIPT}{_JSX}(class_heritage (_) @base)",
     "typescript": _TYPESCRIPT,
@@ -46,7 +47,9 @@ QUERIES: Mapping[str, str] = {
         (call_expression function: (_) @call)
         (macro_invocation macro: (_) @call)
         (use_declaration argument: (_) @import)
-        (impl_item trait: (_) @base)
+        (mod_item name: (_) @import !body)
+        (impl_item trait: (_)) @impl
+        (trait_bounds (_) @base)
     """,
     "java": """
         (method_invocation) @call
@@ -67,6 +70,10 @@ QUERIES: Mapping[str, str] = {
     "ruby": """
         (call) @call
         (superclass (_) @base)
+        (call method: (identifier) @_include arguments: (argument_list [(constant) (scope_resolution)] @base)
+            (#any-of? @_include "include" "extend" "prepend"))
+        (call method: (identifier) @_require arguments: (argument_list . (string) @import)
+            (#any-of? @_require "require" "require_relative" "load"))
     """,
     "php": """
         (function_call_expression function: (_) @call)
@@ -74,8 +81,10 @@ QUERIES: Mapping[str, str] = {
         (scoped_call_expression) @call
         (object_creation_expression (name) @call)
         (namespace_use_clause (_) @import)
+        (_ [(require_expression) (require_once_expression) (include_expression) (include_once_expression)] @include)
         (base_clause (_) @base)
         (class_interface_clause (_) @base)
+        (use_declaration (_) @base)
     """,
     "kotlin": """
         (call_expression . (_) @call)
@@ -87,15 +96,21 @@ QUERIES: Mapping[str, str] = {
         (import_declaration (_) @import)
         (inheritance_specifier (_) @base)
     """,
-    "bash": "(command name: (command_name) @call)",
+    "bash": """
+        (command name: (command_name) @call)
+        (command name: (command_name) @_source . argument: [(word) (string) (raw_string)] @import
+            (#any-of? @_source "source" "."))
+    """,
 }
 _MAX_EXPR = 200  # characters
+_MAX_NESTED = 16  # of arguments in arguments
 _CALLED = "\0"  # in the place of arguments, while those around them are looked for
 _ARGUMENTS = re.compile(r"<[^<>]*>|\([^()]*\)|\[[^\[\]]*\]")
 _JOINTS = re.compile(r"\s*(?:::|->|\?\.|!!?\.|\\|\.)\s*")
 _NAME = re.compile(r"[A-Za-z_$@][\w$]*[!?]?\Z")
+_LIST = re.compile(r"[{}]")
 _PATH_PARTS = re.compile(r"[/\\.:]+")
-_EXTENSION = re.compile(r"\.(?:[jt]sx?|[cm][jt]s|h|hh|hpp|hxx|inc|rb|php|vue|svelte)\Z")
+_EXTENSION = re.compile(r"\.(?:[jt]sx?|[cm][jt]s|h|hh|hpp|hxx|inc|rb|php|sh|bash|vue|svelte)\Z")
 
 
 def facts(language: str, root: Node, data: bytes, grammar: Language, definitions: Sequence[Definition]) -> list[Fact]:
@@ -105,7 +120,7 @@ def facts(language: str, root: Node, data: bytes, grammar: Language, definitions
         captures = QueryCursor(_query(language, grammar)).captures(root)
         scopes = _Scopes(definitions)
         for kind, nodes in captures.items():
-            for node in nodes:
+            for node in nodes[:MAX_NODES]:
                 found += _read(kind, node, data, scopes)
     return sorted(dict.fromkeys(found), key=lambda fact: (fact.line, fact))
 
@@ -136,24 +151,40 @@ def _defined(definition: Definition) -> Fact:
 
 def _read(kind: str, node: Node, data: bytes, scopes: _Scopes) -> Iterator[Fact]:
     line = node.start_point[0] + 1
-    if kind == "import":
-        expr = _text(node, data).strip("\"'<>`; ")
-        last = _PATH_PARTS.split(_EXTENSION.sub("", expr))[-1].strip("{}* ")
-        if expr:
-            yield Fact(IMPORTS, scopes.at(line), last, expr, BARE, line, line)
+    if kind in ("import", "include"):
+        written = _text(node, data)
+        if kind == "include":  # require_once __DIR__ . '/src/base.php'
+            written = written.rstrip("\"') ").replace('"', "'").rpartition("'")[2].lstrip("/")
+        for expr in _each(written.strip("\"'<>`; ")):
+            last = _PATH_PARTS.split(_EXTENSION.sub("", expr))[-1].strip("{}* ")
+            yield Fact(IMPORTS, scopes.at(line), last, expr[:_MAX_EXPR], BARE, line, line)
         return
     if kind == "imported":
         name = _text(node, data)
         yield Fact(IMPORTS, scopes.at(line), name, name, name, line, line)
         return
+    if kind == "impl":
+        trait, of = node.child_by_field_name("trait"), node.child_by_field_name("type")
+        if trait is not None and of is not None and (name := _plain(_text(trait, data)).rpartition(".")[2]):
+            yield Fact(INHERITS, _plain(_text(of, data)), name, _plain(_text(trait, data)), "", line, line)
+        return
     if kind not in ("call", "base"):
         return
     for part in node.named_children if node.type in ("implements_clause", "type_list") else (node,):
-        expr = _expr(part, data)
+        expr = _expr(part, data).removesuffix("()" if kind == "base" else "")
         name = expr.rpartition(".")[2]
         if _NAME.match(name):
             line = (part.child_by_field_name("name") or part.child_by_field_name("property") or part).start_point[0] + 1
             yield Fact(CALLS if kind == "call" else INHERITS, scopes.at(line), name, expr, "", line, line)
+
+
+def _each(written: str) -> list[str]:
+    """The paths of `a::{b, c as d}`, each by itself."""
+    base, brace, names = written.partition("{")
+    if not brace or "{" in names:  # lists in lists: the names alone
+        names = _LIST.sub(" ", names)
+    given = [f"{base}{name.strip()}" for name in names.split(",") if name.strip()] if brace else [written]
+    return [path for one in given if (path := one.partition(" as ")[0].removesuffix("::self").strip())]
 
 
 def _expr(node: Node, data: bytes) -> str:
@@ -167,12 +198,14 @@ def _expr(node: Node, data: bytes) -> str:
 
 def _plain(text: str) -> str:
     """A chain of names: type arguments and items gone, arguments as (), every joint a dot, `new` and `await` gone."""
-    while text != (text := _ARGUMENTS.sub(lambda found: _CALLED if found[0][0] == "(" else "", text)):
-        pass
+    for _ in range(_MAX_NESTED):
+        if text == (text := _ARGUMENTS.sub(lambda found: _CALLED if found[0][0] == "(" else "", text)):
+            break
     text = _JOINTS.sub(".", " ".join(text.split())).replace(_CALLED, "()")
     return text.rpartition(" ")[2].lstrip("$&*.@!")[:_MAX_EXPR]
 
 
 def _text(node: Node, data: bytes) -> str:
+    """Its text; of a long one the end, which has the name."""
     start, end = node.start_byte, node.end_byte
-    return data[start : min(end, start + 10 * _MAX_EXPR)].decode("utf-8", "replace")
+    return data[max(start, end - 4 * _MAX_EXPR) : end].decode("utf-8", "replace")

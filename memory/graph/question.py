@@ -29,6 +29,15 @@ _MEMBER = re.compile(
 )
 _PUNCTUATION = re.compile(r"[,;!:]|(?<!\w)please(?!\w)|(?<=X\d)\(\)")
 _ABBREVIATIONS = frozenset({"e.g", "i.e", "etc", "vs"})
+# The end of a question, where a word of the asking is a name after all: "who calls run?", "who uses the get method".
+_AT_END = re.compile(
+    r"(?: (?:function|method|class|coroutine))?"
+    r"(?: (?:in|of|from|on) (?:the )?(?:(?:class|file|module) )?\S*[./_`]\S+)?\W*$"
+)
+_POINTING = frozenset(
+    "a all an any anything everything he her him it its me one our she something that the them".split()
+)
+_POINTING |= frozenset("these they thing things this those us we what where which who whom you your".split())
 # Words of the asking itself, which a corpus may well define too.
 _ASKING = frozenset(
     """
@@ -79,7 +88,7 @@ _DESCRIBED = re.compile(
 _STAND_IN = "x_0"  # for what is described
 _POSSESSIVE = re.compile(rf"X(\d)'s? (?:own )?(?:{_KIND} )?X(\d)")
 _DRESSED = re.compile(
-    rf"(?:(?:the|a|an|our|this|that|its) )?(?:{_KIND} )?(?:(?:named|called) )?"
+    rf"\b(?:(?:the|a|an|our|this|that|its) )?(?:{_KIND} )?(?:(?:named|called) )?"
     rf"(X\d)(?:\(\))?(?: {_KIND}\b)?"
 )
 
@@ -108,7 +117,8 @@ def parse(text: str, known: Callable[[str], bool]) -> Asked | None:
         return None
     text, of_code = _named(given, lambda word: word[0].isupper() and known(word))
     if found := _match(text, of_code):
-        return found
+        inner = _match(*_named(given, known)) if given.count(" ") < MAX_PLAIN_WORDS else None
+        return inner if inner is not None and inner.within == found.name else found  # "who calls get in `api.py`"
     if given.count(" ") >= MAX_PLAIN_WORDS:
         return None
     found = _match(*_named(given, known))
@@ -135,13 +145,23 @@ def _named(text: str, known: Callable[[str], bool]) -> tuple[str, list[str]]:
         inner = next(filter(None, found.groups()), "")
         is_code = bool(inner or _CODE.fullmatch(found[0])) and found[0].lower() not in _ABBREVIATIONS
         is_capital = found[0][0].isupper() and found.start() > 0
-        is_word = not is_code and (is_capital or found[0].lower() not in _ASKING) and known(found[0])
+        is_plain = is_capital or found[0].lower() not in _ASKING or _is_asked_of(text, found)
+        is_word = not is_code and is_plain and known(found[0])
         is_member = bool(_MEMBER.match(text, found.end())) and text[: found.start()].lower().endswith("the ")
         if (is_code or is_word or is_member) and len(names) < _MAX_NAMES:
             kept += (text[end : found.start()].lower(), f"X{len(names)}")
             names.append((inner or found[0]).replace(" ", ""))
             end = found.end()
     return "".join((*kept, text[end:].lower())), names
+
+
+def _is_asked_of(text: str, word: re.Match[str]) -> bool:
+    """Whether a word of the asking stands where only a name can."""
+    before = text[: word.start()].lower().split()[-1:]
+    ending = _AT_END.match(text, word.end())
+    if ending is None or word[0].lower() in _POINTING or not before:
+        return False
+    return before[0] not in _POINTING or (before[0] == "the" and " " in ending[0])
 
 
 def _match(text: str, names: list[str]) -> Asked | None:

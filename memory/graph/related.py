@@ -39,11 +39,12 @@ def related(text: str, graph: KnowledgeGraph) -> Related | None:
         return None
     if asked.relation == ways.PATH:
         ends = nodes_of(asked.other, "", asked.relation, graph)[:_MAX_NODES]
-        edges = path(nodes, ends, graph) if ends else []
+        if not ends:
+            return None
+        edges = path(nodes, ends, graph)
     else:
         edges = _EDGES[asked.relation](nodes, graph)
-    edges = _each_once(edges)
-    return Related(asked, tuple(nodes), tuple(edges), tuple(_landing(edge, asked.relation, graph) for edge in edges))
+    return _related(asked, nodes, edges, graph)
 
 
 def related_to(asked: Asked, node: Node, graph: KnowledgeGraph) -> Related | None:
@@ -51,9 +52,7 @@ def related_to(asked: Asked, node: Node, graph: KnowledgeGraph) -> Related | Non
     fits = _FITS.get(asked.relation)
     if asked.relation not in _EDGES or (fits and not fits(node, graph)) or not (graph.kind(node) or not node.name):
         return None
-    edges = _each_once(_EDGES[asked.relation]([node], graph))
-    named = replace(asked, name=str(node))
-    return Related(named, (node,), tuple(edges), tuple(_landing(edge, asked.relation, graph) for edge in edges))
+    return _related(replace(asked, name=str(node)), [node], _EDGES[asked.relation]([node], graph), graph)
 
 
 def nodes_of(name: str, within: str, relation: str, graph: KnowledgeGraph) -> list[Node]:
@@ -78,37 +77,35 @@ def nodes_of(name: str, within: str, relation: str, graph: KnowledgeGraph) -> li
 def path(sources: Sequence[Node], targets: Sequence[Node], graph: KnowledgeGraph) -> list[Edge]:
     """The shortest way along calls from any of the sources to any of the targets; nothing when there is none."""
     wanted = set(targets)
-    came_by: dict[Node, Edge | None] = dict.fromkeys(sources)
+    came_by: dict[Node, tuple[Node, Edge] | None] = dict.fromkeys(sources)  # the node looked at then, and its edge
     todo = deque(sources)
     while todo and len(came_by) < _MAX_WALKED:
         node = todo.popleft()
         if node in wanted:
             edges: list[Edge] = []
-            edge = came_by[node]
-            while edge is not None:
+            while (step := came_by[node]) is not None:
+                node, edge = step
                 edges.append(edge)
-                edge = came_by[next(n for n in _around(edge.source) if n in came_by)]
             return edges[::-1]
         for edge in graph.callees(node):
             if edge.certainty >= POSSIBLE and edge.target not in came_by:
-                came_by[edge.target] = edge
+                came_by[edge.target] = node, edge
                 todo.append(edge.target)
     return []
 
 
-def _each_once(edges: list[Edge]) -> list[Edge]:
-    """One edge for a line and what it is about there: of a name with several bearers a line is shown once."""
+def _related(asked: Asked, nodes: Sequence[Node], edges: list[Edge], graph: KnowledgeGraph) -> Related:
+    edges = _each_once(edges, by_line=asked.relation == ways.IMPORTERS)
+    return Related(asked, tuple(nodes), tuple(edges), tuple(_landing(edge, asked.relation, graph) for edge in edges))
+
+
+def _each_once(edges: list[Edge], *, by_line: bool) -> list[Edge]:
+    """One edge for a line and, unless by_line, what it is about there: of a name with several bearers a line once."""
     seen: dict[tuple[str, str, int, str], Edge] = {}
     for edge in edges:
-        about = edge.target.name if edge.certainty > BY_NAME else ""
+        about = edge.target.name if edge.certainty > BY_NAME and not by_line else ""
         seen.setdefault((edge.relation, edge.path, edge.line, about), edge)
     return list(seen.values())
-
-
-def _around(node: Node) -> list[Node]:
-    """The node and what it is defined in: a call inside of a nested function is its outer one's too."""
-    parts = node.name.split(".")
-    return [Node(node.path, ".".join(parts[:n])) for n in range(len(parts), -1, -1)]
 
 
 def _all(

@@ -14,13 +14,26 @@ import re
 from collections import defaultdict
 from typing import NamedTuple
 
-from selfroute.memory.graph.facts import ANNOTATED, BARE, BINDS, DEFINES, IMPORTS, INHERITS, RETURNS, STAR, Fact
+from selfroute.memory.graph.facts import (
+    ANNOTATED,
+    BARE,
+    BINDS,
+    DEFINES,
+    ENTERED,
+    IMPORTS,
+    INHERITS,
+    RETURNS,
+    STAR,
+    Fact,
+)
 from selfroute.memory.graph.modules import Modules
 from selfroute.memory.graph.nodes import FactTable, Node, Placed
 
 MODULE, DEFINITION, INSTANCE, EXTERNAL = "module", "definition", "instance", "external"
-_TOKEN = re.compile(r"\w+|\(\)|\[\]")
+_TOKEN = re.compile(r"\w+|\(\)|\[\]|[>?]")
 _MAX_DEPTH = 24  # of what one expression leads to
+_MAX_LOOKUPS = 48  # names and modules that are being looked up for one another
+_MAX_STEPS = 1_000  # evaluations for one expression, in code that goes round in circles
 _MAX_VALUES = 8
 _BUILTINS = frozenset(dir(builtins))
 # An annotation that holds what is of interest; what a generator or a context manager yields counts as its value.
@@ -30,6 +43,7 @@ _WRAPPERS = frozenset(
     " AbstractAsyncContextManager LocalProxy ContextVar".split()
 )
 _LAST_ARGUMENT = frozenset({"Coroutine"})
+_ADDING = frozenset({"@overload", "overload", "setter", "deleter", "getter"})  # to a definition of the same name
 _PROPERTIES = (
     "property",
     "cached_property",
@@ -41,10 +55,14 @@ _PROPERTIES = (
 
 
 class Value(NamedTuple):
-    """What an expression may stand for. node: of the corpus; for EXTERNAL its dotted name stands in node.name."""
+    """What an expression may stand for. node: of the corpus; for EXTERNAL its dotted name stands in node.name.
+
+    owner: of a member, the class that it was looked up on.
+    """
 
     kind: str
     node: Node
+    owner: Node | None = None
 
     @property
     def is_external(self) -> bool:
@@ -80,7 +98,9 @@ class File:
         fact = item.fact
         if fact.relation == DEFINES:
             qualified = qualified_name(fact)
-            if "overload" not in fact.expr:
+            if any(word.rpartition(".")[2] in _ADDING for word in fact.expr.split()[1:]):
+                self.definitions.setdefault(qualified, item)
+            else:
                 self.definitions[qualified] = item
             if not fact.expr.startswith(("constant", "attribute")):
                 self.names[fact.scope][fact.name].append(Binding(DEFINES, qualified, fact.scope))
@@ -107,7 +127,7 @@ class File:
         """The last names of a definition's decorators."""
         placed = self.definitions.get(qualified)
         words = placed.fact.expr.split()[1:] if placed else []
-        return [word.lstrip("@").rpartition(".")[2] for word in words]
+        return [word.removeprefix("@").rpartition(".")[2] for word in words]
 
 
 def qualified_name(fact: Fact) -> str:
@@ -124,7 +144,9 @@ class Resolver:
         self._values: dict[tuple[str, str, str], Values] = {}
         self._open: set[tuple[str, str, str]] = set()
         self._lookups: set[tuple[str, str, str]] = set()
+        self._in_circles: dict[tuple[str, str, str], Values] = {}  # asked for by itself, and perhaps incomplete
         self._n_cut = 0  # how often a circle was cut
+        self._n_steps = 0
 
     def file(self, path: str) -> File:
         """The facts of a file."""
@@ -137,7 +159,10 @@ class Resolver:
         key = (expr, scope, path)
         if key in self._values:
             return self._values[key]
-        if key in self._open or len(self._open) > _MAX_DEPTH:
+        is_first = not self._open and not self._lookups
+        if is_first and key in self._in_circles:
+            return self._in_circles[key]
+        if key in self._open or self._is_spent():
             self._n_cut += 1
             return ()
         n_cut = self._n_cut
@@ -152,7 +177,16 @@ class Resolver:
         found = tuple(dict.fromkeys(found))[:_MAX_VALUES]
         if self._n_cut == n_cut:  # inside of a circle a value may be incomplete
             self._values[key] = found
+        elif is_first:
+            self._in_circles[key] = found
         return found
+
+    def _is_spent(self) -> bool:
+        """Counts a step; whether what was asked for leads too deep or too far."""
+        if not self._open and not self._lookups:
+            self._n_steps = 0
+        self._n_steps += 1
+        return self._n_steps > _MAX_STEPS or len(self._open) > _MAX_DEPTH or len(self._lookups) > _MAX_LOOKUPS
 
     def imported(self, dotted: str, path: str) -> Values:
         """What an import's dotted name stands for: a module, or what a module holds."""
@@ -197,7 +231,9 @@ class Resolver:
     def attribute(self, value: Value, name: str) -> Values:
         """What `value.name` may stand for."""
         if value.kind == EXTERNAL:
-            return (Value(EXTERNAL, Node("", f"{value.node.name}.{name}")),)
+            dotted = f"{value.node.name}.{name}"
+            module = self._modules.python(dotted)  # of a namespace package
+            return (Value(MODULE, Node(module, "")) if module else Value(EXTERNAL, Node("", dotted)),)
         if value.kind == MODULE:
             return self._of_module(value.node.path, name)
         if self.file(value.node.path).kind(value.node.name) != "class":
@@ -219,16 +255,27 @@ class Resolver:
         if value.kind == DEFINITION:
             if file.kind(name) == "class":
                 return (Value(INSTANCE, value.node),)
-            return self._returned(value.node)
+            return self._returned(value)
         return ()
 
     # inside
 
-    def _returned(self, node: Node) -> Values:
-        scope = node.name
-        return tuple(
-            v for expr in self.file(node.path).returns.get(scope, ()) for v in self.values(expr, scope, node.path)
-        )
+    def _returned(self, value: Value) -> Values:
+        """What a function gives; `self` and `cls()` of a method are of the class that it was looked up on."""
+        scope, path = value.node.name, value.node.path
+        given = (v for expr in self.file(path).returns.get(scope, ()) for v in self.values(expr, scope, path))
+        if value.owner is None:
+            return tuple(given)
+        own = Node(path, scope.rpartition(".")[0])
+        return tuple(v._replace(node=value.owner) if v.node == own else v for v in given)
+
+    def _entered(self, value: Value) -> Values:
+        """What `with value as` gives; a value that cannot be entered came out of a generator, which yields it."""
+        if value.kind != INSTANCE:
+            return self.called(value) if value.is_external else ()
+        methods = self._of_class(value, "__enter__") or self._of_class(value, "__aenter__")
+        given = tuple(v for method in methods if not method.is_external for v in self.called(method))
+        return given or (value,)
 
     def _chain(self, tokens: list[str], scope: str, path: str) -> Values:
         if not tokens or tokens[0] in ("()", "[]"):
@@ -241,6 +288,8 @@ class Resolver:
         for token in tokens[at:]:
             if token == "()":
                 values = tuple(v for value in values for v in self.called(value))
+            elif token == ENTERED:
+                values = tuple(v for value in values for v in self._entered(value))
             elif token == "[]":  # an item is unknown; a class with type arguments is itself
                 values = tuple(v for v in values if v.kind == DEFINITION or v.is_external)
             else:
@@ -250,7 +299,7 @@ class Resolver:
 
     def _lookup(self, name: str, scope: str, path: str) -> Values:
         key = (name, scope, path)
-        if key in self._lookups:  # x = x
+        if key in self._lookups or self._is_spent():  # x = x
             self._n_cut += 1
             return ()
         self._lookups.add(key)
@@ -264,24 +313,31 @@ class Resolver:
         here = scope
         while here:
             if here == scope or file.kind(here) != "class":
-                if bindings := file.names[here].get(name) if here in file.names else None:
-                    return self._bound(bindings, path)
                 placed = file.definitions.get(here)
-                if placed is not None and name in placed.fact.alias.split():
-                    return self._parameter(name, here, placed.fact, file)
+                own = self._parameter(name, here, placed.fact, file) if placed is not None else None
+                if bindings := file.names[here].get(name) if here in file.names else None:
+                    return self._bound(bindings, path) or own or ()
+                if own is not None:
+                    return own
             here = here.rpartition(".")[0]
         if bindings := file.names[""].get(name) if "" in file.names else None:
             return self._bound(bindings, path)
-        for module in file.stars:
-            source = self._modules.python(module, path)
-            if source and source != path and (found := self._of_module(source, name)):
+        for source in self._shared(file):
+            if found := self._of_module(source, name):
                 return found
         return (Value(EXTERNAL, Node("", f"builtins.{name}")),) if name in _BUILTINS else ()
 
-    def _parameter(self, name: str, function: str, fact: Fact, file: File) -> Values:
-        """`self` and `cls`; any other parameter without a type is unknown."""
+    def _shared(self, file: File) -> list[str]:
+        """The other files whose names are a file's own: those that it imports with a star, the cells around a cell."""
+        stars = (self._modules.python(module, file.path) for module in file.stars)
+        return [path for path in (*stars, *self._modules.cells(file.path)) if path and path != file.path]
+
+    def _parameter(self, name: str, function: str, fact: Fact, file: File) -> Values | None:
+        """`self` and `cls`; any other parameter without a type is unknown; None for what is no parameter."""
         owner = function.rpartition(".")[0]
         names = fact.alias.split()
+        if name not in names:
+            return None
         if names[0] != name or file.kind(owner) != "class" or "staticmethod" in file.decorators(function):
             return ()
         is_class = "classmethod" in file.decorators(function) or fact.name in ("__new__", "__init_subclass__")
@@ -313,7 +369,7 @@ class Resolver:
 
     def _of_module(self, path: str, name: str) -> Values:
         key = (name, "", path)
-        if key in self._lookups:
+        if key in self._lookups or self._is_spent():
             self._n_cut += 1
             return ()
         self._lookups.add(key)
@@ -327,9 +383,8 @@ class Resolver:
             own = self._modules.name(path)
             if own and (module := self._modules.python(f"{own}.{name}")):
                 return (Value(MODULE, Node(module, "")),)
-            for star in file.stars:
-                source = self._modules.python(star, path)
-                if source and source != path and (found := self._of_module(source, name)):
+            for source in self._shared(file):
+                if found := self._of_module(source, name):
                     return found
             return ()
         finally:
@@ -357,9 +412,9 @@ class Resolver:
                 continue
             methods = [b for b in bindings if b.how == DEFINES]
             if methods:
-                member = Value(DEFINITION, Node(file.path, methods[-1].expr))
+                member = Value(DEFINITION, Node(file.path, methods[-1].expr), value.node)
                 if value.kind == INSTANCE and any(d in _PROPERTIES for d in file.decorators(member.node.name)):
-                    return self._returned(member.node)
+                    return self._returned(member)
                 return (member,)
             return self._bound(bindings, file.path)
         return (Value(EXTERNAL, Node("", f"?.{name}")),) if outside else ()
@@ -368,13 +423,26 @@ class Resolver:
 
     def _annotated(self, text: str, scope: str, path: str) -> Values:
         """Instances of the types that an annotation names."""
+        if "\\" in text:  # a pattern in a string, of which ast would warn
+            return ()
         try:
             parsed = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             return ()
         found: list[Value] = []
-        self._types(parsed, scope.rpartition(".")[0] if scope else scope, path, found, 0)
-        return tuple(found)
+        here = scope if self.file(path).kind(scope) == "class" else scope.rpartition(".")[0]
+        self._types(parsed, here, path, found, 0)
+        return tuple(found) or self._like_self(text, scope, path)
+
+    def _like_self(self, text: str, scope: str, path: str) -> Values:
+        """An instance of the class around, when `self` is annotated with the same type variable."""
+        file, owner = self.file(path), scope.rpartition(".")[0]
+        placed = file.definitions.get(scope)
+        if placed is None or file.kind(owner) != "class" or scope not in file.names:
+            return ()
+        bindings = file.names[scope].get(placed.fact.alias.partition(" ")[0], ())
+        own = (f"{ANNOTATED}{text}", f"{ANNOTATED}type[{text}]", f"{ANNOTATED}Type[{text}]")
+        return (Value(INSTANCE, Node(path, owner)),) if any(binding.expr in own for binding in bindings) else ()
 
     def _types(self, node: ast.expr, scope: str, path: str, found: list[Value], depth: int) -> None:
         if depth > 8:
@@ -382,7 +450,7 @@ class Resolver:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             try:
                 self._types(ast.parse(node.value.strip(), mode="eval").body, scope, path, found, depth + 1)
-            except (SyntaxError, ValueError):
+            except (SyntaxError, ValueError, RecursionError, MemoryError):
                 return
         elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
             self._types(node.left, scope, path, found, depth + 1)
@@ -414,6 +482,8 @@ class Resolver:
                 if value.kind == DEFINITION:
                     is_class = self.file(value.node.path).kind(value.node.name) == "class"
                     found.append(Value(INSTANCE, value.node) if is_class else value)
+                elif value.is_external and value.node.name.endswith("TypeVar()"):
+                    continue
                 elif value.kind in (EXTERNAL, INSTANCE):
                     found.append(
                         Value(value.kind, Node(value.node.path, f"{value.node.name}()")) if value.is_external else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +26,13 @@ class StoredFacts:
     def __init__(self, view: View, store: Store) -> None:
         self._view, self._store = view, store
         self._rows = _Rows(view.snapshot.rowids)
+        self._of: dict[str, list[Placed]] = {}
         self._named: dict[str, list[Placed]] = {}
+
+    @property
+    def root(self) -> str:
+        """The name of the folder that was indexed."""
+        return PurePath(self._view.state.root).name
 
     @property
     def paths(self) -> list[str]:
@@ -36,12 +43,12 @@ class StoredFacts:
 
     def of(self, path: str) -> list[Placed]:
         """What a document states, by line."""
-        rows = self._view.rows_of(path)
-        if not rows:
-            return []
-        first = int(self._view.snapshot.rowids[rows[0]])
-        placed = [Placed(path, edge.row, edge.fact) for edge in self._store.facts(first, len(rows))]
-        return sorted(placed, key=lambda item: (item.fact.line, item.row))
+        if path not in self._of:
+            rows = self._view.rows_of(path)
+            first = int(self._view.snapshot.rowids[rows[0]]) if rows else 0
+            placed = [Placed(path, edge.row, edge.fact) for edge in self._store.facts(first, len(rows))]
+            self._of[path] = sorted(placed, key=lambda item: (item.fact.line, item.row))
+        return self._of[path]
 
     def named(self, name: str) -> list[Placed]:
         """What any document states about a name, by path and line; of this generation only."""

@@ -23,18 +23,19 @@ _WORDS = {
     "|everything|somebody|someone|i want|i need|need)",
     "CALLVERB": "(call|invoke|trigger|execute|exercise|use|run|delegate to|rely on|hand over to|make use of)",
     "CALLS": "(calls?|calling|invokes?|invoking|triggers?|triggering|executes?|exercises?|uses?|using|runs?"
-    "|makes? use of|making use of|reach(es)? for)",
-    "CALLED": "(called|invoked|triggered|executed|exercised|used|run|referenced|referred to|needed)",
+    "|makes? use of|making use of|reach(es)? for|raises?|raising|throws?)",
+    "CALLED": "(called|invoked|triggered|executed|exercised|used|run|referenced|referred to|needed|raised|thrown)",
     "CALLERS": "(callers?|call[ -]?(sites?|ers?)|calling (code|functions?|places?|sites?|locations?)|usages?|uses"
     "|users?|references?|invocations?|calls?|call locations?|incoming calls?|inbound calls?)",
     "CALLEES": "(callees?|outgoing calls?|outbound calls?|called functions)",
-    "INHERIT": "(inherit(s|ed|ing)?|extend(s|ed|ing)?|deriv(e|es|ed|ing)|descend(s|ed|ing)?|subclass(es|ed|ing)?)",
+    "INHERIT": "(inherit(s|ed|ing)?|extend(s|ed|ing)?|deriv(e|es|ed|ing)|descend(s|ed|ing)?|subclass(es|ed|ing)?"
+    "|embed(s|ded|ding)?)",
     "PARENTS": "((base|parent|super|ancestor)[ -]?(class(es)?|types?)|bases|parents?|ancestors?|mro|superclass(es)?"
     "|supertypes?)",
     "CHILDREN": "((sub|child|derived|descendant)[ -]?(class(es)?|types?)|children|descendants?|derivatives"
     "|implementations?|implementers?|implementors?|implementing class(es)?|speciali[sz]ations?|heirs|subtypes?)",
     "SATISFY": r"(implements?|implementing|speciali[sz]\w+|conforms? to|satisf\w+)",
-    "PULLS": "(imports?|importing|pulls? in|pulling in|loads?|depends? on|requires?|includes?|brings? in)",
+    "PULLS": "(imports?|importing|pulls? in|pulling in|loads?|depends? on|requires?|includes?|sources?|brings? in)",
     "PULLED": "(imported|pulled in|loaded|required|brought in)",
     "IMPORTERS": "(importers?|imports?|import(ing)? (sites?|statements?|lines?|locations?|places?|modules?|files?"
     "|code))",
