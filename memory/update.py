@@ -234,7 +234,7 @@ def _read(root: Path, entry: FileEntry, row: FileRow | None) -> tuple[FileRow, _
 def _chunked(documents: Iterable[Document]) -> _Chunked:
     # here, as load: 50 ms that a search without changes does not need
     from selfroute.memory.chunking import chunk_document
-    from selfroute.memory.graph.mentions import mention_facts
+    from selfroute.memory.graph.mentions import ABOUT_CODE, mention_facts
 
     chunks: list[Chunk] = []
     definitions: list[tuple[str, ...]] = []
@@ -243,7 +243,8 @@ def _chunked(documents: Iterable[Document]) -> _Chunked:
         result = chunk_document(document)
         ends = [chunk.end_line for chunk in result.chunks]
         facts += ((len(chunks) + at, fact) for fact in result.facts if (at := bisect_left(ends, fact.line)) < len(ends))
-        facts += ((len(chunks) + at, fact) for at, fact in mention_facts(result.chunks))
+        if document.language not in ABOUT_CODE:
+            facts += ((len(chunks) + at, fact) for at, fact in mention_facts(result.chunks))
         chunks += result.chunks
         definitions += _names_by_chunk(result.chunks, result.definitions)
     facts.sort(key=itemgetter(0))  # of one chunk they stay in the order of their lines

@@ -11,6 +11,9 @@ from selfroute.memory.graph.expand import Named
 from selfroute.memory.graph.facts import MENTIONS, Fact
 from selfroute.types import Chunk
 
+# Written to document code: its names are those of code, which prose.py finds, and reading it for others takes a third
+# of the time of indexing it.
+ABOUT_CODE = frozenset({"rst", "restructuredtext"})
 PROSE = frozenset({"section", "text"})  # kinds of chunks that take part
 TITLES = frozenset({"title", "part"})  # kinds of mentions
 
