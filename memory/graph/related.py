@@ -44,6 +44,8 @@ def related(text: str, graph: KnowledgeGraph) -> Related | None:
         edges = path(nodes, ends, graph)
     else:
         edges = _EDGES[asked.relation](nodes, graph)
+    if not edges and not any(node.path for node in nodes):
+        return None
     edges = _each_once(edges, by_line=asked.relation == ways.IMPORTERS)
     return Related(asked, tuple(nodes), tuple(edges), tuple(_landing(edge, asked.relation, graph) for edge in edges))
 
