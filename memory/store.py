@@ -19,19 +19,17 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 from threading import RLock
-from typing import NamedTuple, TypeVar
-from zlib import crc32
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfroute.errors import IndexCorruptError, IndexLockedError, SelfRouteError
+from selfroute.memory import edges
 from selfroute.memory.arrays import ArrayFile
 from selfroute.memory.base import Skipped
 from selfroute.memory.graph.facts import Fact
 from selfroute.types import Chunk
-
-T = TypeVar("T")
 
 FORMAT = 2  # of the schema below and of the files of arrays; another number means: rebuild
 DATABASE = "index.sqlite"
@@ -52,17 +50,10 @@ CREATE TABLE IF NOT EXISTS chunks (
     start_line INTEGER NOT NULL, end_line INTEGER NOT NULL, text TEXT NOT NULL, symbol TEXT NOT NULL,
     kind TEXT NOT NULL, n_tokens INTEGER NOT NULL, defines TEXT NOT NULL, checksum TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS vectors (first_row INTEGER PRIMARY KEY, data BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS edges (
-    row INTEGER NOT NULL, n INTEGER NOT NULL, relation TEXT NOT NULL, scope TEXT NOT NULL, name TEXT NOT NULL,
-    expr TEXT NOT NULL, alias TEXT NOT NULL, line INTEGER NOT NULL, end_line INTEGER NOT NULL,
-    checksum INTEGER NOT NULL, PRIMARY KEY (row, n)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS edges_by_name ON edges (name) WHERE relation NOT IN ('binds', 'returns', 'mentions');
-CREATE INDEX IF NOT EXISTS edges_by_entity ON edges (name, alias, row) WHERE relation = 'mentions';
 """
 _FILE_COLUMNS = (
     "file_id, path, raw_path, size, mtime_ns, content_hash, reason, first_row, n_chunks, n_tokens, checksum, born"
 )
-_EDGE_COLUMNS = "row, n, relation, scope, name, expr, alias, line, end_line, checksum"
 _CHUNK_COLUMNS = "id, content_hash, path, start_line, end_line, text, symbol, kind, n_tokens, defines, checksum"
 
 # What SQLite says about the machine rather than about the file.
@@ -96,14 +87,6 @@ class FileRow(NamedTuple):
     def order(self) -> tuple[str, bytes]:
         """Sorts files as rows are sorted."""
         return self.path, self.raw_path
-
-
-class Edge(NamedTuple):
-    """A fact as it is stored. row: of the chunk that its line is in."""
-
-    row: int
-    fact: Fact
-    checksum: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +136,7 @@ class Store:
             self._db = sqlite3.connect(
                 _uri(self.path, create), uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
+        self.edges = edges.EdgeTable(self._db, self._guarded)
         try:
             with self._guarded():
                 self._inode = self.path.stat().st_ino
@@ -239,8 +223,10 @@ class Store:
         """The chunks of the rows, in the order asked, or None when one is gone: the generation is past."""
         found: dict[int, Chunk] = {}
         with self._guarded():
-            for some in _batches(rows):
-                query = f"SELECT row, {_CHUNK_COLUMNS} FROM chunks WHERE row IN ({_marks(some)})"
+            for start in range(0, len(rows), _ROWS_PER_QUERY):
+                some = rows[start : start + _ROWS_PER_QUERY]
+                marks = ",".join("?" * len(some))
+                query = f"SELECT row, {_CHUNK_COLUMNS} FROM chunks WHERE row IN ({marks})"
                 for row, *fields in self._db.execute(query, some):
                     found[row] = _chunk(row, fields)
             for row in rows:
@@ -260,8 +246,8 @@ class Store:
                 return None
             data = blob[0] if blob is not None and file.n_chunks else b""
             checksums = [fields[-1] for fields in rows]
-            edges = self._edges("row >= ? AND row < ?", (file.first_row, file.first_row + file.n_chunks))
-            if file.checksum != _file_hash(file, checksums, data, [edge.checksum for edge in edges]):
+            stated = edges.read(self._db, "row >= ? AND row < ?", (file.first_row, file.first_row + file.n_chunks))
+            if file.checksum != _file_hash(file, checksums, data, [edge.checksum for edge in stated]):
                 raise ValueError(f"what is kept of {file.path} is not what was written")
             return Contents(
                 tuple(_chunk(row, fields) for row, *fields in rows),
@@ -269,61 +255,15 @@ class Store:
                 np.frombuffer(data, np.float32).reshape(file.n_chunks, -1)
                 if file.n_chunks
                 else np.empty((0, 0), np.float32),
-                tuple((edge.row - file.first_row, edge.fact) for edge in edges),
+                tuple((edge.row - file.first_row, edge.fact) for edge in stated),
             )
-
-    def facts(self, first_row: int, n_chunks: int) -> list[Edge]:
-        """What a file states, in order; nothing for one that is gone."""
-        with self._guarded():
-            return self._edges("row >= ? AND row < ?", (first_row, first_row + n_chunks))
-
-    def named(self, name: str) -> list[Edge]:
-        """What any file of any generation states about a name; facts of HELPERS and mentions apart."""
-        with self._guarded():
-            return self._edges("name = ? AND relation NOT IN ('binds', 'returns', 'mentions')", (name,))
-
-    def mentions(self, rows: Sequence[int]) -> list[Edge]:
-        """The entities that chunks of prose name."""
-        with self._guarded():
-            return [
-                edge
-                for some in _batches(rows)
-                for edge in self._edges(f"row IN ({_marks(some)}) AND relation = 'mentions'", some)
-            ]
-
-    def naming(self, rows: Sequence[int]) -> list[int]:
-        """Those of the chunks that name an entity."""
-        with self._guarded():
-            return [
-                row
-                for some in _batches(rows)
-                for (row,) in self._db.execute(
-                    f"SELECT DISTINCT row FROM edges WHERE row IN ({_marks(some)}) AND relation = 'mentions'", some
-                )
-            ]
-
-    def mentioning(self, keys: Sequence[str], kind: str = "") -> list[tuple[str, int]]:
-        """(key, row) of every chunk of any generation that names an entity; read from an index of the table.
-
-        kind: of the mention, any when it is empty. A chunk that names a key in several ways is given as often.
-        """
-        wanted = " AND alias = ?" if kind else ""
-        with self._guarded():
-            return [
-                found
-                for some in _batches(keys)
-                for found in self._db.execute(
-                    f"SELECT name, row FROM edges WHERE name IN ({_marks(some)}){wanted} AND relation = 'mentions'",
-                    (*some, kind) if kind else some,
-                )
-            ]
 
     # writing: only by the one who holds the writer's lock
 
     def begin(self, state: State) -> None:
         """Makes the tables of a new database and records what its index will be made with."""
         with self._guarded(), self._transaction():
-            for statement in _SCHEMA.split(";"):
+            for statement in (_SCHEMA + edges.SCHEMA).split(";"):
                 self._db.execute(statement)
             self._put("state", json.dumps(asdict(state)))
 
@@ -346,11 +286,9 @@ class Store:
                 names,
             )
             rows.append((row, *fields, _chunk_hash(row, fields)))
-        edges = [
-            (file.first_row + chunk, n, *fact, _edge_checksum(file.first_row + chunk, n, fact))
-            for n, (chunk, fact) in enumerate(contents.facts)
-        ]
-        file = file._replace(checksum=_file_hash(file, [row[-1] for row in rows], data, [edge[-1] for edge in edges]))
+        stated = edges.rows_to_store(file.first_row, contents.facts)
+        checksums = [row[-1] for row in rows]
+        file = file._replace(checksum=_file_hash(file, checksums, data, [edge[-1] for edge in stated]))
         with self._guarded(), self._transaction():
             if replaces is not None:
                 self._retire(replaces, file.born)
@@ -358,7 +296,7 @@ class Store:
             if rows:
                 self._db.executemany(f"INSERT INTO chunks (row, {_CHUNK_COLUMNS}) VALUES (?{', ?' * 11})", rows)
                 self._db.execute("INSERT INTO vectors VALUES (?, ?)", (file.first_row, data))
-                self._db.executemany(f"INSERT INTO edges ({_EDGE_COLUMNS}) VALUES (?{', ?' * 9})", edges)
+                self._db.executemany(edges.INSERT, stated)
         return file._replace(file_id=added.lastrowid or 0)
 
     def retire(self, files: Sequence[FileRow], generation: int) -> None:
@@ -405,18 +343,6 @@ class Store:
         owner = self._db.execute(query, (row,)).fetchone()
         if owner is not None:
             raise ValueError(f"chunk {row} of {owner[0]} is lost")
-
-    def _edges(self, where: str, parameters: Sequence[int | str]) -> list[Edge]:
-        """In the order of their rows; ValueError when one is not what was written."""
-        edges = []
-        for row, n, *fields, checksum in self._db.execute(
-            f"SELECT {_EDGE_COLUMNS} FROM edges WHERE {where} ORDER BY row, n", parameters
-        ):
-            fact = Fact(*fields)
-            if checksum != _edge_checksum(row, n, fact):
-                raise ValueError(f"edge {n} of chunk {row} is not what was written")
-            edges.append(Edge(row, fact, checksum))
-        return edges
 
     def _rows(self, where: str, parameters: tuple[int, ...] = ()) -> list[FileRow]:
         rows = self._db.execute(f"SELECT {_FILE_COLUMNS} FROM files WHERE {where}", parameters)
@@ -482,16 +408,6 @@ class Store:
         return IndexCorruptError(f"the index in {self.path.parent} is damaged: {error}", self._mend)
 
 
-def _batches(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """As many as one statement takes."""
-    for start in range(0, len(values), _ROWS_PER_QUERY):
-        yield values[start : start + _ROWS_PER_QUERY]
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ",".join("?" * len(values))
-
-
 def remove(directory: Path) -> None:
     """Deletes a database, so that the next one starts from nothing. Only for the one who holds the writer's lock."""
     for path in _files(directory):
@@ -526,16 +442,10 @@ def _chunk(row: int, fields: Sequence[object]) -> Chunk:
     return Chunk(*fields[:9])  # type: ignore[arg-type]
 
 
-def _edge_checksum(row: int, n: int, fact: Fact) -> int:
-    relation, scope, name, expr, alias, line, end_line = fact
-    parts = f"{row} {n} {line} {end_line} {relation}\x1f{scope}\x1f{name}\x1f{expr}\x1f{alias}"
-    return crc32(parts.encode("utf-8", "surrogatepass"))
-
-
-def _file_hash(file: FileRow, checksums: Sequence[str], data: bytes, edges: Sequence[int]) -> str:
+def _file_hash(file: FileRow, checksums: Sequence[str], data: bytes, stated: Sequence[object]) -> str:
     """Of what stays the same for as long as the file's contents do."""
     fixed = (file.path, file.raw_path, file.content_hash, file.reason, file.first_row, file.n_chunks, file.n_tokens)
-    return _hash(*fixed, *checksums, blake2b(data, digest_size=8).hexdigest(), *edges)
+    return _hash(*fixed, *checksums, blake2b(data, digest_size=8).hexdigest(), *stated)
 
 
 def _files_hash(files: Sequence[FileRow]) -> str:

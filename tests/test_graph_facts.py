@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -261,6 +263,50 @@ def test_prose_mentions_what_it_puts_in_backquotes() -> None:
 
 
 # any input
+
+SAMPLE = """@app.route("/", methods=[GET, POST])
+async def view(request: Request, *, limit: int = settings.LIMIT) -> Response | None:
+    with open(request.path) as file, lock:
+        body = [line.strip() for line in file if keep(line)]
+    try:
+        return Response(body[0], status=Status.OK, headers={"a": header})
+    except (ValueError, errors.Missing) as error:
+        raise Problem(error) from error
+
+
+class Items(Base[Item], Mixin, metaclass=Meta):
+    item: "Item" = None
+
+    @property
+    def first(self) -> Annotated[Item, Doc("the first")]:
+        self.seen, other = self.items[0], lambda x, *y: x(y)
+        return (found := self.find()) or super().first
+"""
+
+
+@pytest.mark.parametrize(
+    "text", ["f:\nif():", "f: ", "a.", "f(a.)", "raise", "@\ndef f(): ...", "import", "from . import"]
+)
+def test_a_name_that_is_missing_is_no_error(text: str) -> None:
+    assert "" not in [fact.expr for fact in facts(text) if fact.relation in (REFERENCES, CALLS, INHERITS)]
+
+
+def broken(text: str, pick: random.Random) -> str:
+    """The text with a few characters gone, put in, doubled or moved."""
+    for _ in range(pick.randrange(1, 8)):
+        at, n = pick.randrange(len(text) + 1), pick.randrange(1, 20)
+        pieces = ("", pick.choice('()[]{}:"\\\n@.,*= \0é') * pick.randrange(1, 4), text[at : at + n] * 2)
+        text = text[:at] + pick.choice(pieces) + text[at + n * pick.randrange(2) :]
+    return text
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_code_that_is_being_written_is_read_without_an_error(seed: int) -> None:
+    pick = random.Random(seed)
+    for _ in range(60):
+        text = broken(SAMPLE, pick)
+        assert all(1 <= fact.line <= fact.end_line <= text.count("\n") + 1 for fact in facts(text))
+
 
 DEEP = {
     "calls": "f(" * 5_000 + ")" * 5_000,

@@ -14,7 +14,8 @@ from selfroute.memory.catalog import SOURCE, path_kind
 from selfroute.memory.graph.facts import BARE, CALLS, DEFINES, DOCUMENTS, IMPORTS, INHERITS, REFERENCES, STAR
 from selfroute.memory.graph.modules import Modules
 from selfroute.memory.graph.nodes import BY_NAME, CERTAIN, POSSIBLE, Edge, FactTable, Node, Placed
-from selfroute.memory.graph.resolve import DEFINITION, INSTANCE, MODULE, Resolver, Value, qualified_name
+from selfroute.memory.graph.resolve import DEFINITION, INSTANCE, MODULE, Resolver, Value
+from selfroute.memory.graph.scopes import qualified_name
 from selfroute.models.lexing import terms_of
 
 OVERRIDES = "overrides"

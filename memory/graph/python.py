@@ -392,11 +392,11 @@ class _Reading:
         if len(text) <= _MAX_EXPR and _CHAIN.match(text):
             return text.decode("utf-8", "replace")
         kind = node.type
-        if depth > _MAX_DEPTH:
+        if depth > _MAX_DEPTH or not text:  # a name that the parser put in where it misses one has no text
             return UNKNOWN
         if kind == "attribute":
             owner, name = node.child_by_field_name("object"), node.child_by_field_name("attribute")
-            if owner is None or name is None:
+            if owner is None or name is None or name.is_missing:
                 return UNKNOWN
             return f"{self._expr(owner, depth + 1)}.{self._text(name)}"
         if kind == "call":

@@ -68,7 +68,10 @@ _KIND = (
 )
 # Asked of how a thing works or is to be used, not of who uses it.
 _OF_USE = re.compile(
-    r"\b(?:what happens (?:when|if|after|once)|how (?:do|can|could|should|would|shall) (?:i|we|you|one)|how to|why)\b"
+    r"\b(?:what happens (?:when|if|after|before|once)|what does it mean"
+    r"|how (?:do|can|could|should|would|shall) (?:i|we|you|one)|how to|why)\b"
+    r"|\b(?:can|could|should|must) (?:i|we|you|one) (?:import|use|call|extend|run)\b|\bdo (?:i|we|you|one) need\b"
+    r"|X\d (?:(?:is|are|was|be) )?(?:used?|run) (?:for|to|on|as|instead)\b"
     r"|^(?:when|how)\b(?! many)"
 )
 # "X0 of X1", "X0 as defined in the module X1": what a name is of is not what is asked about.

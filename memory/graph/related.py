@@ -44,6 +44,8 @@ def related(text: str, graph: KnowledgeGraph) -> Related | None:
         edges = path(nodes, ends, graph)
     else:
         edges = _EDGES[asked.relation](nodes, graph)
+    if not edges and not any(node.path for node in nodes):
+        return None
     return _related(asked, nodes, edges, graph)
 
 

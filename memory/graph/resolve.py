@@ -8,26 +8,21 @@ order. Everything is evaluated when it is asked for, and remembered.
 
 from __future__ import annotations
 
-import ast
 import builtins
 import re
-from collections import defaultdict
 from typing import NamedTuple
 
+from selfroute.memory.graph.annotations import named_types
 from selfroute.memory.graph.facts import (
     ANNOTATED,
-    BARE,
-    BINDS,
     DEFINES,
     ENTERED,
     IMPORTS,
-    INHERITS,
-    RETURNS,
-    STAR,
     Fact,
 )
 from selfroute.memory.graph.modules import Modules
-from selfroute.memory.graph.nodes import FactTable, Node, Placed
+from selfroute.memory.graph.nodes import FactTable, Node
+from selfroute.memory.graph.scopes import Binding, File
 
 MODULE, DEFINITION, INSTANCE, EXTERNAL = "module", "definition", "instance", "external"
 _TOKEN = re.compile(r"\w+|\(\)|\[\]|[>?]")
@@ -36,14 +31,6 @@ _MAX_LOOKUPS = 48  # names and modules that are being looked up for one another
 _MAX_STEPS = 1_000  # evaluations for one expression, in code that goes round in circles
 _MAX_VALUES = 8
 _BUILTINS = frozenset(dir(builtins))
-# An annotation that holds what is of interest; what a generator or a context manager yields counts as its value.
-_WRAPPERS = frozenset(
-    "Optional Annotated ClassVar Final Required NotRequired ReadOnly Type type Awaitable Coroutine Iterator Generator"
-    " AsyncIterator AsyncGenerator ContextManager AsyncContextManager AbstractContextManager"
-    " AbstractAsyncContextManager LocalProxy ContextVar".split()
-)
-_LAST_ARGUMENT = frozenset({"Coroutine"})
-_ADDING = frozenset({"@overload", "overload", "setter", "deleter", "getter"})  # to a definition of the same name
 _PROPERTIES = (
     "property",
     "cached_property",
@@ -71,68 +58,6 @@ class Value(NamedTuple):
 
 
 Values = tuple[Value, ...]
-
-
-class Binding(NamedTuple):
-    """How a scope comes by a name. how: DEFINES, IMPORTS or BINDS. scope: where expr is to be evaluated."""
-
-    how: str
-    expr: str
-    scope: str
-
-
-class File:
-    """One file's facts, by what is looked up in them."""
-
-    def __init__(self, path: str, placed: list[Placed]) -> None:
-        self.path = path
-        self.definitions: dict[str, Placed] = {}  # by qualified name; the last of several, as at run time
-        self.names: dict[str, dict[str, list[Binding]]] = defaultdict(lambda: defaultdict(list))  # scope -> name
-        self.bases: dict[str, list[str]] = defaultdict(list)
-        self.returns: dict[str, list[str]] = defaultdict(list)
-        self.stars: list[str] = []
-        for item in placed:
-            self._take(item)
-
-    def _take(self, item: Placed) -> None:
-        fact = item.fact
-        if fact.relation == DEFINES:
-            qualified = qualified_name(fact)
-            if any(word.rpartition(".")[2] in _ADDING for word in fact.expr.split()[1:]):
-                self.definitions.setdefault(qualified, item)
-            else:
-                self.definitions[qualified] = item
-            if not fact.expr.startswith(("constant", "attribute")):
-                self.names[fact.scope][fact.name].append(Binding(DEFINES, qualified, fact.scope))
-        elif fact.relation == IMPORTS:
-            if fact.alias == STAR:
-                self.stars.append(fact.expr)
-            elif fact.alias != BARE:
-                local = fact.alias or fact.expr.partition(".")[0]
-                expr = fact.expr if fact.alias else local
-                self.names[fact.scope][local].append(Binding(IMPORTS, expr, fact.scope))
-        elif fact.relation == BINDS:
-            self.names[fact.scope][fact.name].append(Binding(BINDS, fact.expr, fact.alias or fact.scope))
-        elif fact.relation == INHERITS:
-            self.bases[fact.scope].append(fact.expr)
-        elif fact.relation == RETURNS:
-            self.returns[fact.scope].append(fact.expr)
-
-    def kind(self, qualified: str) -> str:
-        """`class`, `function`, `method`, `constant`, or "" when it is not defined here."""
-        placed = self.definitions.get(qualified)
-        return placed.fact.expr.partition(" ")[0] if placed else ""
-
-    def decorators(self, qualified: str) -> list[str]:
-        """The last names of a definition's decorators."""
-        placed = self.definitions.get(qualified)
-        words = placed.fact.expr.split()[1:] if placed else []
-        return [word.removeprefix("@").rpartition(".")[2] for word in words]
-
-
-def qualified_name(fact: Fact) -> str:
-    """Of what a DEFINES fact defines."""
-    return f"{fact.scope}.{fact.name}" if fact.scope else fact.name
 
 
 class Resolver:
@@ -423,16 +348,25 @@ class Resolver:
 
     def _annotated(self, text: str, scope: str, path: str) -> Values:
         """Instances of the types that an annotation names."""
-        if "\\" in text:  # a pattern in a string, of which ast would warn
-            return ()
-        try:
-            parsed = ast.parse(text.strip(), mode="eval").body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return ()
-        found: list[Value] = []
         here = scope if self.file(path).kind(scope) == "class" else scope.rpartition(".")[0]
-        self._types(parsed, here, path, found, 0)
+        found: list[Value] = []
+        for name, itself in named_types(text):
+            if name.rpartition(".")[2] == "Self":
+                values: Values = (Value(DEFINITION, Node(path, here)),) if self.file(path).kind(here) == "class" else ()
+            else:
+                values = self.values(name, here, path)
+            found += (made for value in values if (made := self._instance(value, itself=itself)) is not None)
         return tuple(found) or self._like_self(text, scope, path)
+
+    def _instance(self, value: Value, *, itself: bool) -> Value | None:
+        """An instance of a type, or with itself the type; what is no class is itself, a type variable nothing."""
+        if value.is_external:
+            if value.node.name.endswith("TypeVar()"):
+                return None
+            return Value(EXTERNAL, Node(value.node.path, f"{value.node.name}()"))
+        if value.kind == DEFINITION and not itself and self.file(value.node.path).kind(value.node.name) == "class":
+            return Value(INSTANCE, value.node)
+        return value if value.kind in (DEFINITION, INSTANCE) else None
 
     def _like_self(self, text: str, scope: str, path: str) -> Values:
         """An instance of the class around, when `self` is annotated with the same type variable."""
@@ -443,48 +377,3 @@ class Resolver:
         bindings = file.names[scope].get(placed.fact.alias.partition(" ")[0], ())
         own = (f"{ANNOTATED}{text}", f"{ANNOTATED}type[{text}]", f"{ANNOTATED}Type[{text}]")
         return (Value(INSTANCE, Node(path, owner)),) if any(binding.expr in own for binding in bindings) else ()
-
-    def _types(self, node: ast.expr, scope: str, path: str, found: list[Value], depth: int) -> None:
-        if depth > 8:
-            return
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            try:
-                self._types(ast.parse(node.value.strip(), mode="eval").body, scope, path, found, depth + 1)
-            except (SyntaxError, ValueError, RecursionError, MemoryError):
-                return
-        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-            self._types(node.left, scope, path, found, depth + 1)
-            self._types(node.right, scope, path, found, depth + 1)
-        elif isinstance(node, ast.Subscript):
-            outer = ast.unparse(node.value).rpartition(".")[2]
-            inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-            if outer == "Union":
-                for one in inner:
-                    self._types(one, scope, path, found, depth + 1)
-            elif outer in _WRAPPERS and inner:
-                at = -1 if outer in _LAST_ARGUMENT else 0
-                before = len(found)
-                self._types(inner[at], scope, path, found, depth + 1)
-                if outer in ("type", "Type"):  # the class itself
-                    found[before:] = [
-                        Value(DEFINITION if v.kind == INSTANCE else v.kind, v.node) for v in found[before:]
-                    ]
-            else:
-                self._types(node.value, scope, path, found, depth + 1)
-        elif isinstance(node, ast.Name | ast.Attribute):
-            written = ast.unparse(node)
-            if written.rpartition(".")[2] == "Self":
-                here = scope
-                if here and self.file(path).kind(here) == "class":
-                    found.append(Value(INSTANCE, Node(path, here)))
-                return
-            for value in self.values(written, scope, path):
-                if value.kind == DEFINITION:
-                    is_class = self.file(value.node.path).kind(value.node.name) == "class"
-                    found.append(Value(INSTANCE, value.node) if is_class else value)
-                elif value.is_external and value.node.name.endswith("TypeVar()"):
-                    continue
-                elif value.kind in (EXTERNAL, INSTANCE):
-                    found.append(
-                        Value(value.kind, Node(value.node.path, f"{value.node.name}()")) if value.is_external else value
-                    )

@@ -16,7 +16,8 @@ from selfroute.memory.graph.mentions import TITLES
 from selfroute.memory.graph.nodes import Placed
 
 if TYPE_CHECKING:
-    from selfroute.memory.store import Edge, Store
+    from selfroute.memory.edges import Edge
+    from selfroute.memory.store import Store
     from selfroute.memory.view import View
 
 
@@ -46,14 +47,14 @@ class StoredFacts:
         if path not in self._of:
             rows = self._view.rows_of(path)
             first = int(self._view.snapshot.rowids[rows[0]]) if rows else 0
-            placed = [Placed(path, edge.row, edge.fact) for edge in self._store.facts(first, len(rows))]
+            placed = [Placed(path, edge.row, edge.fact) for edge in self._store.edges.facts(first, len(rows))]
             self._of[path] = sorted(placed, key=lambda item: (item.fact.line, item.row))
         return self._of[path]
 
     def named(self, name: str) -> list[Placed]:
         """What any document states about a name, by path and line; of this generation only."""
         if name not in self._named:
-            placed = self._placed(self._store.named(name))
+            placed = self._placed(self._store.edges.named(name))
             self._named[name] = sorted(placed, key=lambda item: (item.path, item.fact.line, item.fact))
         return self._named[name]
 
@@ -81,14 +82,14 @@ class StoredEntities:
     def prose(self, rows: Sequence[int]) -> set[int]:
         """Those that name anything; code and data never do."""
         places = dict(zip(self._rowids[rows].tolist(), rows, strict=True)) if rows else {}
-        return {places[row] for row in self._store.naming(list(places))}
+        return {places[row] for row in self._store.edges.naming(list(places))}
 
     def named(self, rows: Sequence[int]) -> Mapping[int, Named]:
         """What each row names."""
         new = [row for row in rows if row not in self._known]
         places = dict(zip(self._rowids[new].tolist(), new, strict=True)) if new else {}
         facts = defaultdict(list)
-        for edge in self._store.mentions(list(places)):
+        for edge in self._store.edges.mentions(list(places)):
             facts[places[edge.row]].append(edge.fact)
         for row in new:
             titles = dict.fromkeys(fact.name for fact in facts[row] if fact.alias in TITLES)
@@ -115,7 +116,7 @@ class StoredEntities:
     def _mentioning(self, keys: Sequence[str], kind: str) -> Mapping[str, Sequence[int]]:
         new = [key for key in dict.fromkeys(keys) if (kind, key) not in self._of_key]
         found: dict[str, set[int]] = {key: set() for key in new}
-        mentioned = self._store.mentioning(new, kind)
+        mentioned = self._store.edges.mentioning(new, kind)
         for (key, _), at in zip(mentioned, self._rows.places([row for _, row in mentioned]), strict=True):
             if at >= 0:
                 found[key].add(at)

@@ -50,7 +50,7 @@ _WAYS = (
     (
         CALLERS,
         r"""
-        X0\b.*\b(calls|callers|call sites|usages|callsites)\b.*\b(update|change|adapt|fix|touch|adjust|edit)
+        X0\b.*\b(calls|callers|call sites|usages|callsites)\b.*\b(update|change|adapt|fix|touch|adjust|edit|break)
         """,
     ),
     (
@@ -69,6 +69,7 @@ _WAYS = (
         BREAK\b.*\bX0
         X0\b.*\bBREAK
         if (i|we|you|someone) (\w+ )?CHANGE X0
+        (safe|risky|dangerous) to CHANGE X0
         CHANGE X0\b.*\b(safe|happen|else|update)
         (who|what|which \w+|everything that|anything that) (relies|rely|depends?) (up)?on X0(?!.*\bimport)
         depend(s|ents|encies|ing)? (of|on) (the )?X0(?!.*\bimport)
