@@ -118,7 +118,7 @@ def _of_node(defined: Defined, pool: _Pool, random_: random.Random) -> str:
 
 def _no_parameter(pool: _Pool, split: Split, random_: random.Random, noise: bool) -> CodeQuestion | None:
     """A parameter that the function neither takes nor mentions."""
-    if not pool.functions:
+    if not pool.functions or not pool.parameters:
         return None
     source, defined = random_.choice(pool.functions)
     node = defined.node
@@ -204,7 +204,7 @@ def _asked(
 
 def mutated(name: str, parts: list[str], random_: random.Random) -> str:
     """The name with one of its words exchanged, added, or left out: still a plausible name."""
-    pieces = _PARTS.findall(name)
+    pieces = _PARTS.findall(name) if not name.startswith("__") else []
     words = [i for i, piece in enumerate(pieces) if piece[:1].isalpha()]
     if not words or not parts:
         return ""
