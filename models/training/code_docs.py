@@ -118,7 +118,8 @@ def _described(source: Source, name: str, start: int, end: int, indent: int) -> 
     text = "\n".join(kept)
     if stop := _SENTENCE_END.search(text):
         text = text[: stop.start()]
-    text = text.rstrip().rstrip(".")
+    start += len(text) - len(text.lstrip())
+    text = text.strip().rstrip(".")
     if len(text.split()) >= 2 and len(text) <= MAX_ANSWER and text.count("\n") <= 1 and not _NOT_PROSE.search(text):
         yield name, (start, start + len(text))
 
