@@ -10,8 +10,8 @@ question, answers, match: any|all, evidence: [{path, start_line, end_line}]}, em
 
 exact: the answer's text equals one of the answers (match any) or is a list of all of them; blanks between words,
 quotes, backticks and punctuation at the ends do not count. contained: they stand in it. cited: a citation overlaps the
-lines of the definition. accuracy (exact), contained and citation_recall are means over kinds, of those with at least --min-kind
-questions when there are any; a decline is wrong. Ends with one line of JSON.
+lines of the definition. accuracy (exact), contained and citation_recall are means over kinds, of those with at
+least --min-kind questions when there are any; a decline is wrong. Ends with one line of JSON.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from selfroute.models.training.code_facts import Fact
 from selfroute.models.training.code_source import Defined, Function, Offsets, Source, own_nodes
 
-_SETTINGS = re.compile(r"(?:config|conf|cfg|settings|options|opts|environ|params)$", re.I)
+_SETTINGS = re.compile(r"(?:config|conf|cfg|settings|options|opts|environ)$", re.I)
 _ENVIRON = ("os.environ", "environ")
 _ENVIRON_CALLS = ("os.getenv", "getenv", "os.environ.get", "environ.get", "os.environ.pop", "os.environ.setdefault")
 _PLAIN_STRING = re.compile(r"""[rRbBuUfF]{0,2}("|')(?!\1\1)(.+)\1""", re.S)
@@ -41,7 +41,7 @@ def _returned(source: Source, defined: Defined, nodes: list[tuple[ast.AST, tuple
 def _raised(source: Source, defined: Defined, nodes: list[tuple[ast.AST, tuple[ast.AST, ...]]]) -> Iterator[Fact]:
     """Exceptions that are raised by their class, when nothing else is raised; their conditions and messages."""
     raises = [(node, around) for node, around in nodes if isinstance(node, ast.Raise) and node.exc is not None]
-    if not raises or any(_raised_class(node) is None for node, _ in raises):
+    if not raises or any(_raised_class(node) is None or _is_caught(node, around) for node, around in raises):
         return
     by_name: dict[str, list[tuple[ast.Raise, tuple[ast.AST, ...]]]] = {}
     for node, around in raises:
@@ -63,6 +63,16 @@ def _raised(source: Source, defined: Defined, nodes: list[tuple[ast.AST, tuple[a
             yield Fact("error_message", defined.name, "function", (inner,), defined.lines, names)
 
 
+def _is_caught(node: ast.Raise, around: tuple[ast.AST, ...]) -> bool:
+    """Whether it stands in the body of a try that has handlers."""
+    if not around:
+        return False
+    inside = zip(around, (*around[1:], node), strict=True)
+    return any(
+        isinstance(outer, ast.Try | ast.TryStar) and outer.handlers and child in outer.body for outer, child in inside
+    )
+
+
 def _raised_class(node: ast.Raise) -> ast.expr | None:
     """The class of `raise X` and `raise X(...)`, None for a variable or what a call gives."""
     exc = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
@@ -76,6 +86,9 @@ def _condition(node: ast.Raise, around: tuple[ast.AST, ...], function: ast.AST) 
     """The test of the one `if` around it, when nothing else decides."""
     *outer, direct = around or (function,)
     if not isinstance(direct, ast.If) or node not in direct.body:
+        return None
+    before = direct.body[: direct.body.index(node)]
+    if not all(isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.Expr) for statement in before):
         return None
     plain = all(isinstance(a, ast.With | ast.AsyncWith | ast.For | ast.AsyncFor | ast.Try) for a in outer)
     in_handlers = any(direct in getattr(a, part, []) for a in outer for part in ("orelse", "finalbody"))

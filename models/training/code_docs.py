@@ -18,7 +18,35 @@ _GOOGLE = re.compile(r"^([ \t]+)\*{0,2}(\w+)[ \t]*(?:\([^)\n]*\))?:[ \t]*(?:\n[ 
 _NUMPY_SECTION = re.compile(r"^([ \t]*)(?:Parameters|Other Parameters)[ \t]*\n[ \t]*-{3,}[ \t]*\n", re.M)
 _NUMPY = re.compile(r"^([ \t]*)(\w+)(?:[ \t]*:[^\n]*)?\n(?=\1[ \t]+\S)", re.M)
 _NOT_PROSE = re.compile(r">>>|\.\. |::|\bTODO\b|\\|http")
-# The verbs that docstrings begin with, as a person says them of a third thing.
+# Verbs that docstrings begin with; a sentence that begins otherwise ("Exception raised when ...") is no description.
+VERBS = frozenset(
+    """
+    accept access acquire activate adapt add adjust advance align allocate allow analyze append apply approximate
+    arrange assemble assert assign attach attempt authenticate bind block broadcast build cache calculate call cancel
+    cast change check choose clean clear clip clone close collapse collect combine compare compile complete compose
+    compress compute concatenate configure confirm connect construct consume contain convert copy count create
+    customize cut deactivate decide declare decode decompress decorate decrypt define delete deliver describe
+    deserialize detach detect determine disable discard disconnect dispatch display divide download drop dump
+    duplicate emit emulate enable encode encrypt end enforce ensure enter enumerate equip erase escape establish
+    estimate evaluate examine execute exit expand explain export expose extend extract factor feed fetch fill filter
+    finalize find finish fit flag flatten flush fold follow force forget format forward free freeze generate get give
+    grab group guess handle hash hide highlight hold identify ignore implement import increment indent indicate infer
+    inform inherit initialize inject insert inspect install instantiate integrate interpret intersect invert invoke
+    issue iterate join keep launch let limit list listen load locate lock log look lookup make manage manipulate map
+    mark mask match measure merge migrate minimize mix modify monitor move multiply normalize note notify obtain offer
+    omit open optimize order output override pack pad parse partition paste patch pause peek perform permute pick
+    place plot poll pop populate post predict prefix prepare prepend present preserve prevent print probe process
+    produce prompt propagate protect prove provide prune publish pull push put query queue quote raise randomize read
+    receive recognize record recover redirect reduce refresh register release reload remove rename render repeat
+    replace report represent request require reserve reset reshape resize resolve respond restore restrict resume
+    retrieve retry return reverse rewrite roll rotate round run sample save scale scan schedule scroll search select
+    send separate serialize serve set shift show shuffle shut signal simplify simulate skip sleep slice solve sort
+    specify split spawn squeeze stack start stop store stream strip submit subtract suggest support suppress swap
+    switch synchronize take tell terminate test throw tokenize toggle trace track train transfer transform translate
+    transpose traverse trigger trim truncate try turn undo unescape unify unlock unpack unregister unwrap update
+    upgrade upload use validate verify visit wait walk warn weight wrap write yield zip
+    """.split()
+)
 _ES = ("s", "x", "z", "ch", "sh", "o")
 
 
@@ -134,15 +162,13 @@ def description(sentence: str, name: str) -> str:
     if not 4 <= len(words) <= 25 or re.sub(r"[^a-z]", "", name.lower()) in said or not words[0].isalpha():
         return ""
     first = words[0].lower()
-    if first in ("the", "a", "an", "this", "see", "internal", "deprecated", "helper", "class", "alias", "same", "like"):
-        return ""
     if not words[0][0].isupper() or words[0].isupper():
         return ""
-    if not first.endswith(("s", "ed", "ing")) or first in ("process", "pass", "access", "compress", "dismiss", "need"):
+    if first in VERBS:
         if first.endswith("y") and first[-2] not in "aeiou":
             first = first[:-1] + "ies"
         else:
             first += "es" if first.endswith(_ES) else "s"
-    elif not first.endswith("s"):
+    elif not (first.removesuffix("s") in VERBS or first.removesuffix("es") in VERBS):
         return ""
     return " ".join([first, *words[1:]])

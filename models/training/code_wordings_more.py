@@ -145,8 +145,8 @@ What does passing {x} do?
 """,
     "option_for": """
 Which command line option is described as "{d}"?
-option to {d}
-What flag do I use to {d}?
+option described as: {d}
+Which flag has the help text "{d}"?
 Which flag does this: {d}?
 command line flag: {d}
 Which switch stands for: {d}
