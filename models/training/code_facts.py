@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from selfroute.models.training.code_source import Defined, Function, Offsets, Source, arguments_of
+from selfroute.models.training.code_source import MAX_ANSWER, Defined, Function, Offsets, Source, arguments_of
 
 Match = Literal["any", "all"]
 
@@ -64,25 +64,20 @@ def _parameters(source: Source, node: Function) -> Offsets | None:
     arguments = [node.args.vararg, node.args.kwarg, *(argument for argument, _ in arguments_of(node))]
     if not {argument.arg for argument in arguments if argument} - {"self", "cls"}:
         return None
-    line_start, line_end = source.line_span(node.lineno)
-    start = source.text.find("(", source.span(node)[0] + len("def "))
-    depth = 0
-    for place in range(start, line_end):
-        depth += (source.text[place] in "([{") - (source.text[place] in ")]}")
-        if depth == 0:
-            inner = source.text[start + 1 : place]
-            plain = (
-                "\\" not in inner and not any(c in inner for c in "'\"") and "[" not in source.text[line_start:start]
-            )
-            return (start + 1, place) if plain and 0 < place - start - 1 <= 200 and inner == inner.strip() else None
-    return None
+    parts: list[ast.expr | ast.arg] = [argument for argument in arguments if argument]
+    parts += [default for _, default in arguments_of(node) if default is not None]
+    start = source.text.index("(", source.span(node)[0])
+    end = source.text.index(")", max(source.span(part)[1] for part in parts))
+    inner = source.text[start + 1 : end]
+    plain = "\n" not in inner and inner == inner.strip() and len(inner) <= MAX_ANSWER
+    return (start + 1, end) if plain else None
 
 
 def class_facts(source: Source, defined: Defined) -> Iterator[Fact]:
     """Bases, attributes, members and methods of one class."""
     node = defined.node
     assert isinstance(node, ast.ClassDef)
-    header = (defined.lines[0], max(node.lineno, *(base.end_lineno or 0 for base in node.bases), node.lineno))
+    header = (defined.lines[0], max([node.lineno, *(base.end_lineno or 0 for base in node.bases)]))
     spans = tuple(span for base in node.bases if (span := source.short(base)))
     if spans and len(spans) == len(node.bases):
         yield Fact("bases", defined.name, "class", spans, header, match="all")
@@ -131,7 +126,7 @@ def common_facts(source: Source, defined: Defined) -> Iterator[Fact]:
     """Where a function or class is defined, and its decorators."""
     node, of = defined.node, "class" if isinstance(defined.node, ast.ClassDef) else "function"
     span = source.line_span(node.lineno)
-    if span[1] - span[0] <= 200:
+    if span[1] - span[0] <= MAX_ANSWER:
         yield Fact("defined_at", defined.name, of, (span,), defined.lines)
     decorators = [source.short(decorator) for decorator in node.decorator_list]
     spans = tuple(span for span in decorators if span)
