@@ -59,6 +59,17 @@ class CookieJar(Base, dict[str, str]):
         return max(self.entries)
 
 
+class Shelf:
+    def put_up(self):
+        return None
+
+    def take_down(self):
+        return None
+
+    def _dust(self):
+        return None
+
+
 @staticmethod
 def read_settings(config, name: str = "jar"):
     """Look up what is configured for a jar.
@@ -162,7 +173,7 @@ def answers(kind: str, target: str, **names: str) -> set[tuple[str, ...]]:
         ("instance_attribute", "CookieJar", "entries", ('{"é": 1}',)),
         ("bases", "CookieJar", "CookieJar", ("Base", "dict[str, str]")),
         ("enum_members", "Colour", "Colour", ("RED", "GREEN")),
-        ("methods", "CookieJar", "CookieJar", ("write_all", "biggest")),
+        ("methods", "Shelf", "Shelf", ("put_up", "take_down")),
         ("decorators", "CookieJar.biggest", "biggest", ("property",)),
         ("does", "CookieJar", "CookieJar", ("Keeps cookies between requests of one session",)),
         ("does", "CookieJar.write_all", "write_all", ("Write every cookie to the file",)),

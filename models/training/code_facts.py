@@ -83,7 +83,8 @@ def class_facts(source: Source, defined: Defined) -> Iterator[Fact]:
         yield Fact("bases", defined.name, "class", spans, header, match="all")
     methods = [child for child in node.body if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef)]
     public = [method for method in methods if not method.name.startswith("_")]
-    if 2 <= len(public) <= 8 and len({method.name for method in public}) == len(public):
+    plain = not any("property" in ast.unparse(d) for method in public for d in method.decorator_list)
+    if plain and 2 <= len(public) <= 8 and len({method.name for method in public}) == len(public):
         names = tuple(name_span(source, method) for method in public)
         yield Fact("methods", defined.name, "class", names, defined.lines, match="all")
     assigned = list(source.assigned(node.body))

@@ -14,6 +14,7 @@ from selfroute.models.training.code_facts import Fact
 from selfroute.models.training.code_source import Defined, Function, Source
 
 WORD = re.compile(r"[A-Za-z_]\w*")
+_BUILTINS = frozenset(name.lower() for name in dir(builtins))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,9 @@ class Package:
         """The endings of a qualified name that mean one thing in the package, shortest first."""
         parts = f"{self.sources[path].module}.{name}".split(".")
         forms = [".".join(parts[i:]) for i in reversed(range(len(parts)))]
-        if "." in name and (name.rpartition(".")[2] in dir(builtins) or len(forms[0]) < 5):  # `set`, `get`, `run`
+        last = forms[0].strip("_")
+        is_word = last.lower() in _BUILTINS or ("." in name and last.isalpha() and last.islower())  # update, parse
+        if is_word or len(last) < 3:
             forms = forms[1:]
         return [form for form in forms if self.forms[form.lower()] == 1]
 
