@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any
 
 from selfroute import Answer
 from selfroute.models.training.code_absent import absent_questions
 from selfroute.models.training.code_package import Package
 from selfroute.models.training.code_questions import CodeQuestion, questions_of
+from selfroute.types import Chunk, Citation
 
 KEPT_FILES = ("METADATA", "entry_points.txt")
 TEST_FOLDERS = frozenset({"tests", "test", "testing"})
@@ -50,12 +50,13 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one answer was worth. seconds: of the whole call."""
+    """What one answer was worth. read: a chunk of the definition was read. seconds: of the whole call."""
 
     case: Case
     exact: bool
     contained: bool
     cited: bool
+    read: bool
     declined: bool
     seconds: float
     text: str = ""
@@ -70,6 +71,7 @@ def judged(case: Case, answer: Answer, seconds: float) -> Verdict:
         exact=not declined and is_exact(text, case.answers, case.match),
         contained=not declined and is_contained(text, case.answers, case.match),
         cited=not declined and any(_overlaps(c, e) for c in answer.citations for e in case.evidence),
+        read=any(_overlaps(c, e) for attempt in answer.attempts for c in attempt.chunks for e in case.evidence),
         declined=declined,
         seconds=seconds,
         text=text,
@@ -100,12 +102,9 @@ def is_contained(text: str, answers: Sequence[str], match: str) -> bool:
     return (all if match == "all" else any)(found) if found else False
 
 
-def _overlaps(citation: Any, evidence: Evidence) -> bool:
-    return bool(
-        citation.path == evidence.path
-        and citation.start_line <= evidence.end_line
-        and citation.end_line >= evidence.start_line
-    )
+def _overlaps(place: Chunk | Citation, evidence: Evidence) -> bool:
+    in_file = place.path == evidence.path
+    return in_file and place.start_line <= evidence.end_line and place.end_line >= evidence.start_line
 
 
 def copy_package(name: str, target: Path) -> bool:
@@ -122,8 +121,9 @@ def copy_package(name: str, target: Path) -> bool:
         inside = not entry.as_posix().startswith("..") and "__pycache__" not in entry.parts
         wanted = not entry.parts[0].endswith(".dist-info") or entry.name in KEPT_FILES
         if inside and wanted and source.is_file():
-            (target / entry).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target / entry)
+            inner = entry.as_posix().replace(".dist-info/", "/")  # a folder of that name is never indexed
+            (target / inner).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target / inner)
     return target.is_dir()
 
 

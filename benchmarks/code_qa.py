@@ -11,7 +11,8 @@ question, answers, match: any|all, evidence: [{path, start_line, end_line}]}, em
 exact: the answer's text equals one of the answers (match any) or is a list of all of them; blanks between words,
 quotes, backticks and punctuation at the ends do not count. contained: they stand in it. cited: a citation overlaps the
 lines of the definition. accuracy (exact), contained and citation_recall are means over kinds, of those with at
-least --min-kind questions when there are any; a decline is wrong. Ends with one line of JSON.
+least --min-kind questions when there are any; a decline is wrong. read: the definition
+was among what was read. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -77,12 +78,14 @@ def report(verdicts: list[Verdict], min_kind: int) -> dict[str, object]:
         "n": len(verdicts),
         "n_unanswerable": len(absent),
         "n_kinds": len(counted),
-        "micro": {name: mean_of(name, answerable) for name in ("exact", "contained", "cited")} if answerable else {},
+        "micro": {name: mean_of(name, answerable) for name in ("exact", "contained", "cited", "read")}
+        if answerable
+        else {},
         "seconds_p50": round(statistics.median(v.seconds for v in verdicts), 4) if verdicts else None,
         "by_kind": {
             kind: {
                 "n": len(found),
-                **{name: mean_of(name, found) for name in ("exact", "contained", "cited", "declined")},
+                **{name: mean_of(name, found) for name in ("exact", "contained", "cited", "read", "declined")},
             }
             for kind, found in sorted(kinds.items())
         },

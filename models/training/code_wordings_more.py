@@ -216,7 +216,7 @@ Which {p} version does {x} need?
 How is {p} pinned by {x}?
 What is the version requirement of {x} for {p}?
 {x} {p} requirement
-what {p} does {x} depend on
+what version of {p} does {x} depend on
 Tell me the version range of {p} that {x} depends on.
 Which versions of {p} are compatible with {x}?
 What {p} version has to be installed for {x}?
