@@ -226,7 +226,7 @@ def main() -> None:
     parser.add_argument("--packages", nargs="+", default=[], help="distributions; all that are installed by default")
     parser.add_argument("--n", type=int, default=90_000)
     parser.add_argument(
-        "--max-files", type=int, default=80, help="of one package; the standard library gives three times it"
+        "--max-files", type=int, default=160, help="of one package; the standard library gives three times it"
     )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()

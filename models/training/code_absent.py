@@ -7,9 +7,10 @@ import random
 import re
 from collections.abc import Callable, Iterator
 
-from selfroute.models.training.code_bodies import has_raise
-from selfroute.models.training.code_facts import Fact, is_special
+from selfroute.models.training.code_bodies import has_raise, option_facts
+from selfroute.models.training.code_facts import Fact, constant_facts, is_special
 from selfroute.models.training.code_package import WORD, Package, definitions
+from selfroute.models.training.code_project import project_facts
 from selfroute.models.training.code_questions import CodeQuestion, phrase, slots_of, written
 from selfroute.models.training.code_source import Defined, Function, Source, arguments_of
 from selfroute.models.training.code_wordings import Split, wordings_of
@@ -28,6 +29,10 @@ _CLASS_KINDS = (
     ("defined_at", 2),
 )
 _PARAMETER_KINDS = ("parameter_default", "parameter_default", "parameter_type", "parameter_meaning")
+_DEPENDENCIES = (
+    "numpy pandas scipy pillow pyyaml attrs rich lxml protobuf boto3 redis celery sqlalchemy cryptography tqdm psutil "
+    "orjson simplejson python-dateutil pytz tomli packaging certifi urllib3 idna jinja2 markupsafe wheel docutils toml"
+).split()
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|_+")
 
 
@@ -41,17 +46,11 @@ def absent_questions(
     random_ = random.Random(f"{seed} {split} {len(package.files)} absent")
     found = [(s, d) for s, d in definitions(package.sources.values()) if not is_special(d.node.name)]
     found = [(s, d) for s, d in found if package.ways_to_say(s.path, d.name)]
-    if not found:
-        return
     pool = _Pool(package, found)
-    makers: tuple[Callable[..., CodeQuestion | None], ...] = (
-        _no_name,
-        _no_fact,
-        _no_parameter,
-        _no_attribute,
-        _no_name,
-        _no_fact,
-    )
+    makers: tuple[Callable[..., CodeQuestion | None], ...]
+    makers = (_no_name, _no_fact, _no_parameter, _no_other, _no_name, _no_fact, _no_attribute, _no_other)
+    if not found:
+        makers = (_no_other,)
     seen: set[str] = set()
     made = 0
     for turn in range(n * 12):
@@ -71,6 +70,19 @@ class _Pool:
         self.package = package
         self.functions = [(s, d) for s, d in found if isinstance(d.node, Function)]
         self.classes = [(s, d) for s, d in found if isinstance(d.node, ast.ClassDef)]
+        self.constants = [
+            (s, f)
+            for s in package.sources.values()
+            for f in constant_facts(s)
+            if len(f.target) > 3 and f.target.isupper()
+        ]
+        self.options = [(s, f) for s in package.sources.values() for f in option_facts(s) if f.kind == "option_help"]
+        self.projects = [
+            (path, fact)
+            for path, text in package.files.items()
+            for fact in project_facts(text, path)
+            if fact.kind == "requires_python"
+        ]
         parts = {p for _, d in found for p in _PARTS.findall(d.node.name) if len(p) > 2 and p[:1].isalpha()}
         self.parts = sorted(part.lower() for part in parts)
         self.parameters = sorted(
@@ -106,6 +118,52 @@ def _no_name(pool: _Pool, split: Split, random_: random.Random, noise: bool) -> 
     slots["x"] = written(target, style if not of_class else style.replace("both", "ticks"), callable_=not of_class)
     text = phrase(wording, slots, random_, noise=noise)
     return CodeQuestion(kind, target, id_, text, source.path, lines=defined.lines, absent="name")
+
+
+def _no_other(pool: _Pool, split: Split, random_: random.Random, noise: bool) -> CodeQuestion | None:
+    """A constant, an option, an import or a dependency that there is not."""
+    package = pool.package
+    weights = {
+        "constants": 4 * bool(pool.constants),
+        "options": 2 * bool(pool.options),
+        "projects": bool(pool.projects),
+        "imports": 3 * bool(pool.functions or pool.classes),
+    }
+    if not any(weights.values()):
+        return None
+    choice = random_.choices(list(weights), list(weights.values()))[0]
+    names: dict[str, str] = {}
+    if choice == "projects":
+        path, fact = random_.choice(pool.projects)
+        folder = path.rpartition("/")[0]
+        stated = " ".join(text for other, text in package.files.items() if other.rpartition("/")[0] == folder).lower()
+        kind, target, of, lines = "dependency_version", fact.target, "project", fact.lines
+        names["p"] = random_.choice(_DEPENDENCIES)
+        exists = names["p"] in stated
+    else:
+        if choice == "constants":
+            source, fact = random_.choice(pool.constants)
+            kind, target, of, lines = "constant", mutated(fact.target, pool.parts, random_), "text", fact.lines
+        elif choice == "options":
+            source, fact = random_.choice(pool.options)
+            kind, of, lines = random_.choice(("option_default", "option_help", "option_short")), "option", fact.lines
+            made = mutated(fact.target.lstrip("-").replace("-", "_"), pool.parts, random_)
+            target = "--" + made.replace("_", "-") if made else ""
+        else:
+            source, defined = random_.choice(pool.functions + pool.classes)
+            kind, of, lines = "imported_from", "import", defined.lines
+            target = mutated(defined.node.name, pool.parts, random_)
+        path = source.path
+        exists = not target or target.lstrip("-").replace("-", "_").lower() in package.words
+        exists = exists or any(target in text for text in package.files.values())
+    slots = None if exists else slots_of(Fact(kind, target, of, (), lines, names), package, path, random_)
+    if slots is None:
+        return None
+    id_, wording = random_.choice(wordings_of(kind, split))
+    absent = "fact" if choice == "projects" else "name"
+    return CodeQuestion(
+        kind, target, id_, phrase(wording, slots, random_, noise=noise), path, lines=lines, absent=absent
+    )
 
 
 def _of_node(defined: Defined, pool: _Pool, random_: random.Random) -> str:
@@ -148,6 +206,8 @@ def _no_attribute(pool: _Pool, split: Split, random_: random.Random, noise: bool
 
 def _no_fact(pool: _Pool, split: Split, random_: random.Random, noise: bool) -> CodeQuestion | None:
     """Something that the definition does not state: no default, no annotation, no exception, no base, no decorator."""
+    if not pool.functions + pool.classes:
+        return None
     source, defined = random_.choice(pool.functions + pool.classes)
     node, text = defined.node, _text(source, defined)
     choices: list[tuple[str, dict[str, str]]] = []
@@ -210,12 +270,12 @@ def mutated(name: str, parts: list[str], random_: random.Random) -> str:
         return ""
     word, at = random_.choice(parts), random_.choice(words)
     capital = pieces[at][:1].isupper()
-    snake = "_" in name or not any(piece[:1].isupper() for piece in pieces)
-    shaped = word.capitalize() if capital else word
+    snake = "_" in name or name.isupper() or not any(piece[:1].isupper() for piece in pieces)
+    shaped = word.upper() if name.isupper() else word.capitalize() if capital else word
     if len(words) > 1 and random_.random() < 0.6:
         pieces[at] = shaped
     elif snake:
-        pieces.append(f"_{word}")
+        pieces.append(f"_{word.upper() if name.isupper() else word}")
     else:
         pieces.append(word.capitalize())
     made = "".join(pieces)
