@@ -11,7 +11,8 @@ from pathlib import Path
 from selfroute.models.training.code_project import rendered_projects
 from selfroute.models.training.pairs import MAX_FILE_BYTES, SKIPPED_FOLDERS
 
-STDLIB, PROJECTS = "stdlib", "projects"
+STDLIB = "stdlib"
+PROJECTS = ("METADATA", "pyproject.toml", "setup.cfg")
 
 # Evaluated on, here or elsewhere: no file whose path or project has one of these words in it is trained on.
 KEPT_OUT = (
@@ -32,14 +33,14 @@ def installed() -> dict[str, Distribution]:
 
 
 def training_sets(names: list[str], max_files: int, seed: int) -> Iterator[tuple[str, dict[str, str]]]:
-    """(name, path -> text) of the standard library, of each named distribution, and of all project files together.
+    """(name, path -> text) of the standard library, of each named distribution, and of the project files of all.
 
     names: distributions; all that are installed when it is empty. max_files: Python files of each that are kept, drawn
     by the seed; a large library gives a part of itself, within which names are unique.
     """
     known = installed()
     yield STDLIB, _sample(_python_files(Path(sysconfig.get_path("stdlib"))), 3 * max_files, seed)
-    projects: dict[str, str] = {}
+    projects: dict[str, dict[str, str]] = {name: {} for name in PROJECTS}
     for name in names or list(known):
         distribution = known.get(name)
         if distribution is None:
@@ -57,13 +58,14 @@ def training_sets(names: list[str], max_files: int, seed: int) -> Iterator[tuple
         folder = f"{name}-{distribution.version}.dist-info"
         if metadata:
             head = metadata.partition("\n\n")[0] + "\n"  # without the description, which is the README
-            projects[f"{name}/METADATA"] = files[f"{folder}/METADATA"] = head
-            projects |= {f"{name}/{file}": text for file, text in rendered_projects(metadata)}
+            projects["METADATA"][f"{name}/METADATA"] = files[f"{folder}/METADATA"] = head
+            for file, text in rendered_projects(metadata):
+                projects[file][f"{name}/{file}"] = text
         entries = distribution.read_text("entry_points.txt")
         if entries:
-            projects[f"{folder}/entry_points.txt"] = entries.replace("\r\n", "\n")
+            projects["METADATA"][f"{folder}/entry_points.txt"] = entries.replace("\r\n", "\n")
         yield name, files
-    yield PROJECTS, projects
+    yield from projects.items()  # each by itself, since all three state the same facts
 
 
 def _python_files(folder: Path) -> dict[str, str]:
