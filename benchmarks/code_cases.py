@@ -6,7 +6,7 @@ import json
 import random
 import re
 import shutil
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, distribution
@@ -20,6 +20,7 @@ from selfroute.types import Chunk, Citation
 
 KEPT_FILES = ("METADATA", "entry_points.txt")
 TEST_FOLDERS = frozenset({"tests", "test", "testing"})
+_BETWEEN = re.compile(r"[\0\s,;.`'\"()*•-]|\band\b")
 _EDGES = " \t\n`'\".,;:"
 
 
@@ -88,11 +89,13 @@ def is_exact(text: str, answers: Sequence[str], match: str) -> bool:
     wanted = [normalised(answer) for answer in answers]
     if match != "all":
         return normalised(text) in wanted
-    for separator in ("\n", r"\n|,\s|\band\b"):
-        parts = [normalised(re.sub(r"^\s*[-*•]\s+", "", part)) for part in re.split(separator, text)]
-        if Counter(part for part in parts if part) == Counter(wanted):
-            return True
-    return len(wanted) == 1 and normalised(text) == wanted[0]
+    left = text
+    for answer in sorted(map(str.strip, answers), key=len, reverse=True):
+        if answer not in left:
+            break
+        left = left.replace(answer, "\0", 1)
+    listed = left.count("\0") == len(answers) and not _BETWEEN.sub("", left)
+    return listed or (len(wanted) == 1 and normalised(text) == wanted[0])
 
 
 def is_contained(text: str, answers: Sequence[str], match: str) -> bool:
