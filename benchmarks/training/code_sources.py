@@ -14,12 +14,11 @@ from selfroute.models.training.pairs import MAX_FILE_BYTES, SKIPPED_FOLDERS
 STDLIB = "stdlib"
 PROJECTS = ("METADATA", "pyproject.toml", "setup.cfg")
 
-# Evaluated on, here or elsewhere, or with lines of such a package in it (typer of click, two files of langsmith): no file
-# whose path or project has one of these words in it is trained on.
+# Evaluated on, here or elsewhere, or with lines of such a package in it (typer of click, two files of langsmith): no
+# file whose path or project has one of these words in it is trained on.
 KEPT_OUT = (
     "flask requests fastapi click aiohttp pydantic httpx starlette model2vec django pytest sphinx xarray pylint "
-    "astropy werkzeug networkx selfroute typer langsmith/_models "
-    "_datetime_parse"
+    "astropy werkzeug networkx selfroute typer langsmith/_models _datetime_parse"
 ).split()
 
 

@@ -6,6 +6,7 @@ import ast
 import random
 import re
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 from selfroute.models.training.code_bodies import has_raise, option_facts
 from selfroute.models.training.code_facts import Fact, constant_facts, is_special
@@ -33,6 +34,7 @@ _DEPENDENCIES = (
     "numpy pandas scipy pillow pyyaml attrs rich lxml protobuf boto3 redis celery sqlalchemy cryptography tqdm psutil "
     "orjson simplejson python-dateutil pytz tomli packaging certifi urllib3 idna jinja2 markupsafe wheel docutils toml"
 ).split()
+_Maker: TypeAlias = Callable[["_Pool", Split, random.Random, bool], CodeQuestion | None]
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|_+")
 
 
@@ -47,8 +49,16 @@ def absent_questions(
     found = [(s, d) for s, d in definitions(package.sources.values()) if not is_special(d.node.name)]
     found = [(s, d) for s, d in found if package.ways_to_say(s.path, d.name)]
     pool = _Pool(package, found)
-    makers: tuple[Callable[..., CodeQuestion | None], ...]
-    makers = (_no_name, _no_fact, _no_parameter, _no_other, _no_name, _no_fact, _no_attribute, _no_other)
+    makers: tuple[_Maker, ...] = (
+        _no_name,
+        _no_fact,
+        _no_parameter,
+        _no_other,
+        _no_name,
+        _no_fact,
+        _no_attribute,
+        _no_other,
+    )
     if not found:
         makers = (_no_other,)
     seen: set[str] = set()
