@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -100,10 +101,11 @@ def wrong_marks(directory: Path) -> list[str]:
 
 
 def mark(directory: Path, names: Iterable[str]) -> None:
-    """Writes the marks of these names, each whole or not at all."""
+    """Writes the marks of these names, each whole or not at all; of two processes at once the other may be first."""
     for name in names:
         temporary = directory / f"{name}.tmp"
         temporary.unlink(missing_ok=True)
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(_MARKS[name])
-        temporary.replace(directory / name)
+        with suppress(FileExistsError, FileNotFoundError):
+            with temporary.open("x", encoding="utf-8") as file:
+                file.write(_MARKS[name])
+            temporary.replace(directory / name)

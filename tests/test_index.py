@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -564,19 +565,20 @@ with Index.open(sys.argv[1], directory=sys.argv[2], embedder=embedder) as index:
 """
 
 
-def test_an_index_in_a_folder_that_cannot_be_written_is_read_and_said(root: Path, tmp_path: Path) -> None:
-    for parent in (tmp_path, *tmp_path.parents):  # pytest's own folders, which are closed to others
-        if "pytest-of-" in str(parent):
-            parent.chmod(0o755)
-    with opened(root, directory=tmp_path / "index") as index:
-        found = best(index, "session cookie").chunk.path
-    for path in (tmp_path / "index").iterdir():
-        path.chmod(0o444)
-    (tmp_path / "index").chmod(0o555)
-    (root / "new.py").write_text("x = 1\n")
-    command = [sys.executable, "-c", READ_WITHOUT_RIGHTS, str(root), str(tmp_path / "index")]
-    run = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
-    (tmp_path / "index").chmod(0o755)
+def test_an_index_in_a_folder_that_cannot_be_written_is_read_and_said(root: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        corpus, kept = Path(name) / "corpus", Path(name) / "index"
+        Path(name).chmod(0o755)
+        shutil.copytree(root, corpus)
+        with opened(corpus, directory=kept) as index:
+            found = best(index, "session cookie").chunk.path
+        for path in kept.iterdir():
+            path.chmod(0o444)
+        kept.chmod(0o555)
+        (corpus / "new.py").write_text("x = 1\n")
+        command = [sys.executable, "-c", READ_WITHOUT_RIGHTS, str(corpus), str(kept)]
+        run = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
+        kept.chmod(0o755)
     assert run.returncode == 0, run.stderr
     note, path = run.stdout.splitlines()
     assert "cannot be written: reading the state of" in note
