@@ -10,6 +10,7 @@ import io
 import lzma
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,8 @@ class Data:
         self.questions, self.windows, self.examples = tables["questions"], tables["windows"], tables["examples"]
         self.columns, self.spans = tables["columns"], tables["spans"]
         counts = np.bincount(self.spans[:, 0], minlength=len(self.examples))
+        by_source = [np.unique(self.columns[self.examples[:, 1] == s]) for s in range(len(SOURCES))]
+        self._by_source = [windows[windows != NONE] for windows in by_source]
         self.span_offsets = np.concatenate([[0], np.cumsum(counts)])
 
     def of(self, *names: str) -> Ints:
@@ -147,16 +150,11 @@ class Data:
         return Batch(question, window.ravel(), head, order, _parts(length[order]), starts, ends, n_groups, n_windows)
 
     def _strangers(self, source: Ints, rng: np.random.Generator, shape: tuple[int, ...]) -> Ints:
-        """Windows that some other example of the same source shows first, after its gold ones or not."""
-        by_source = getattr(self, "_by_source", None)
-        if by_source is None:
-            by_source = [np.unique(self.columns[self.examples[:, 1] == s]) for s in range(len(SOURCES))]
-            by_source = [windows[windows != NONE] for windows in by_source]
-            self._by_source = by_source
+        """Windows of other examples of the same source."""
         strange = np.zeros(shape, np.int64)
         for s in np.unique(source).tolist():
             mine = source == s
-            pool = by_source[s]
+            pool = self._by_source[s]
             strange[mine] = pool[rng.integers(0, len(pool), (int(mine.sum()), shape[1]))]
         return strange
 
@@ -182,12 +180,12 @@ class Data:
 
 
 def _parts(length: Ints, n_parts: int = 4) -> tuple[tuple[int, int, int], ...]:
-    """Ranges of rows in the order of length, of like numbers of tokens, each with the length that they are padded to."""
+    """Ranges of rows in the order of length, of like numbers of tokens, and the length that each is padded to."""
     total = np.cumsum(length)
     cuts = np.searchsorted(total, total[-1] * np.arange(1, n_parts) / n_parts)
     bounds = sorted({0, len(length), *(cuts if len(length) >= 32 else [])})
     parts = []
-    for first, end in zip(bounds, bounds[1:], strict=False):
+    for first, end in pairwise(bounds):
         longest = -(-int(length[end - 1]) // ROUND_TO) * ROUND_TO
         parts.append((int(first), int(end), min(MAX_TOKENS, longest)))
     return tuple(parts)

@@ -19,6 +19,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,9 @@ def add_squad(builder: Builder, path: Path, limit: int | None) -> None:
     questions: list[tuple[str, int, list[str]]] = []  # question, paragraph, answers
     for article in articles:
         for paragraph in article["paragraphs"]:
-            for qa in paragraph["qas"]:
-                questions.append((qa["question"].strip(), len(texts), [a["text"] for a in qa["answers"]]))
+            questions += [
+                (qa["question"].strip(), len(texts), [a["text"] for a in qa["answers"]]) for qa in paragraph["qas"]
+            ]
             texts.append(paragraph["context"])
             titles.append(article["title"])
     if limit:
@@ -232,7 +234,7 @@ def occurrences(text: str, answer: str) -> list[tuple[int, int]]:
 def _without_sentence(builder: Builder, title: str, text: str, spans: Sequence[tuple[int, int]]) -> list[Place] | None:
     """The paragraph without the sentence that holds every occurrence of the answer; None where there is no such one."""
     bounds = [0, *(match.end() for match in _SENTENCE.finditer(text)), len(text)]
-    sentences = list(zip(bounds, bounds[1:], strict=False))
+    sentences = list(pairwise(bounds))
     hit = {i for i, (a, b) in enumerate(sentences) for start, end in spans if start < b and end > a}
     if len(hit) != 1 or len(sentences) < 3:
         return None

@@ -64,7 +64,7 @@ class ReaderModel(nn.Module):
     def forward(self, tokens: Tensor, segments: Tensor, mask: Tensor) -> Tensor:
         """(B, T, 2): the scores of each token as an answer's first and last one, the null option's being 0.
 
-        tokens: (B, T) ids. segments: (B, T), 0 up to the first [SEP], then 1. mask: (B, T), true for what is no padding.
+        tokens: (B, T) ids. segments: (B, T), 0 up to the first [SEP], then 1. mask: (B, T), false for padding.
         """
         T = tokens.shape[1]
         x = self.words(tokens) + self.positions.weight[:T] + self.segments(segments)

@@ -3,8 +3,8 @@
     python models/training/reader_train.py --data FOLDER --init FILE_OR_FOLDER --out FOLDER --minutes 8
 
 Runs by itself: beside reader_model.py and reader_batches.py it needs torch, numpy and safetensors. Goes on from what
---out holds, with a fresh optimizer. Prints a line of JSON now and then, the same into log.jsonl; ends with the scores on
-the held-out questions. --steps is the length of the whole schedule; 0 makes it as long as the minutes allow.
+--out holds, with a fresh optimizer. Prints a line of JSON now and then, the same into log.jsonl; ends with the scores
+on the held-out questions. --steps is the length of the whole schedule; 0 makes it as long as the minutes allow.
 
 Loss: for the start and for the end of the answer, -log of the summed probability of all right places (Clark & Gardner
 2018), the mean over the answers of a list; plus AUXILIARY times the same for every window by itself, since a long text
@@ -128,7 +128,10 @@ class Trainer:
 
 
 def shared_loss(scores: Tensor, target: Tensor, n_groups: Tensor) -> Tensor:
-    """-log p of the right places of each question, or of none. scores: (Q, P). target: (n, 3) question, place, group."""
+    """-log p of the right places of each question, or of none.
+
+    scores: (Q, P). target: (n, 3) question, place, group.
+    """
     total = torch.logaddexp(scores.logsumexp(1), scores.new_zeros(()))
     q, place, group = target.T
     p = (scores[q, place] - total[q]).exp()
