@@ -80,7 +80,8 @@ def add_squad(builder: Builder, path: Path, limit: int | None) -> None:
     rng = random.Random(0)
     by_hash = sorted(articles, key=lambda a: hashlib.sha256(a["title"].encode()).hexdigest())
     held = {article["title"] for article in by_hash[:N_HELD_ARTICLES]}
-    texts, titles = [], []
+    texts: list[str] = []
+    titles: list[str] = []
     questions: list[tuple[str, int, list[str]]] = []  # question, paragraph, answers
     for article in articles:
         for paragraph in article["paragraphs"]:

@@ -111,7 +111,7 @@ class Builder:
         place and length within the text, source. examples: question, source, gold columns, cut window.
         columns: windows of each example, gold ones first. spans: example, column, first and last token, group.
         """
-        arrays = {
+        arrays: dict[str, NDArray[np.generic]] = {
             "pool": np.concatenate(self._pool),
             "questions": np.array(self._question_rows, np.uint32),
             "windows": np.array(self._windows, np.uint32),
