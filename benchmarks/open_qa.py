@@ -23,6 +23,7 @@ from pathlib import Path
 from reader import evenly, mean
 
 from selfroute import SelfRouter
+from selfroute.models.span_reader import SpanReader
 from selfroute.models.training.squad_scores import Case, cases, exact_match, f1
 from selfroute.types import ROUTES, Chunk
 
@@ -57,6 +58,7 @@ def main() -> int:
     parser.add_argument("--squad", type=Path, required=True)
     parser.add_argument("--route", choices=ROUTES, default=ROUTES[0])
     parser.add_argument("--reader", default="span")
+    parser.add_argument("--weights", type=Path, help="the folder of the span reader's weights, if not the shipped ones")
     parser.add_argument("--limit", type=int, help="questions")
     parser.add_argument("--budget-tokens", type=int, default=2000, help="tokens that the retrieval route reads")
     parser.add_argument("--show", action="store_true", help="print every answer beside the right ones")
@@ -66,11 +68,12 @@ def main() -> int:
         return 2
     everything = list(cases(args.squad))
     asked = evenly([case for case in everything if case.answers], args.limit)
+    reader = SpanReader(folder=args.weights) if args.weights else args.reader
     ranks: list[int | None] = []
     rows: list[tuple[float, float, bool, bool, float, int]] = []
     with tempfile.TemporaryDirectory() as corpus, tempfile.TemporaryDirectory() as store:
         places = write_corpus(everything, Path(corpus))
-        router = SelfRouter.from_path(corpus, index_dir=store, reader=args.reader, route=args.route)
+        router = SelfRouter.from_path(corpus, index_dir=store, reader=reader, route=args.route)
         with router:
             for case in asked:
                 place = places[case.context]

@@ -1,7 +1,7 @@
 """The reader's network as an ONNX graph, written node by node: float32, or int8 as it is shipped.
 
-Of the operators some are ONNX Runtime's own (domain com.microsoft): attention, the sum before a norm, and the product
-with int8 weights, whose left side is rounded to 8 bits as it comes. Needs onnx; sizes are those of the weights.
+Of the operators three are ONNX Runtime's own (domain com.microsoft): attention, GELU, and the product with int8
+weights, whose left side is rounded to 8 bits as it comes. Needs onnx; sizes are those of the weights.
 """
 
 from __future__ import annotations
@@ -127,8 +127,10 @@ class _Writer:
         return self._op("Add", [name + "_", self._array(name + ".bias", bias)], name)
 
     def _normed(self, name: str, x: str, y: str) -> str:
+        """The sum's norm. ONNX Runtime's SkipLayerNormalization does this in one step, and was slower."""
         norm = [self._array(f"{name}.{kind}", self._state[f"{name}.{kind}"]) for kind in ("weight", "bias")]
-        return self._op("SkipLayerNormalization", [x, y, *norm], name, domain=MICROSOFT, epsilon=EPSILON)
+        self._op("Add", [x, y], name + "_sum")
+        return self._op("LayerNormalization", [name + "_sum", *norm], name, axis=-1, epsilon=EPSILON)
 
     def _stored(self, name: str, array: Array) -> str:
         """A float array; in an int8 graph stored as fp16."""
