@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -336,3 +338,43 @@ def test_cases_are_read_as_they_stand(tmp_path: Path) -> None:
     path = tmp_path / "dev.json"
     path.write_text(json.dumps({"data": [{"title": "T", "paragraphs": [{"context": "Ann came.", "qas": qas}]}]}))
     assert [(c.title, c.question, c.answers) for c in cases(path)] == [("T", "Who?", ("Ann",)), ("T", "When?", ())]
+
+
+def squad_file(folder: Path) -> Path:
+    """Three questions about two paragraphs, one without an answer."""
+    first = {
+        "context": "Ann came to Rome in 1901. She stayed.",
+        "qas": [
+            {"question": "Who came to Rome?", "answers": [{"text": "Ann", "answer_start": 0}]},
+            {"question": "Who left Rome?", "is_impossible": True, "answers": []},
+        ],
+    }
+    second = {
+        "context": "The river Po flows east.",
+        "qas": [{"question": "Where does the Po flow?", "answers": [{"text": "east", "answer_start": 19}]}],
+    }
+    path = folder / "dev.json"
+    path.write_text(json.dumps({"data": [{"title": "Rome", "paragraphs": [first, second]}]}))
+    return path
+
+
+def benchmark(name: str, *options: object) -> dict[str, object]:
+    root = Path(__file__).resolve().parent.parent
+    command = [sys.executable, str(root / "benchmarks" / f"{name}.py"), *map(str, options)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    result: dict[str, object] = json.loads(found.stdout.splitlines()[-1])
+    return result
+
+
+def test_the_readers_benchmark_counts_every_question(folder: Path, tmp_path: Path) -> None:
+    result = benchmark("reader", "--squad", squad_file(tmp_path), "--weights", folder, "--null-threshold", 1.0)
+    assert (result["n"], result["n_no_answer"], result["f1"], result["no_answer_f1"]) == (3, 1, 0.3333, 1.0)
+    assert result["always_no_answer_f1"] == 0.3333
+    forced = benchmark("reader", "--squad", squad_file(tmp_path), "--weights", folder, "--null-threshold", 0)
+    assert forced["no_answer_f1"] == 0
+
+
+def test_the_open_benchmark_finds_the_own_paragraph(folder: Path, tmp_path: Path) -> None:
+    for route in ("retrieval", "long-context"):
+        result = benchmark("open_qa", "--squad", squad_file(tmp_path), "--weights", folder, "--route", route)
+        assert (result["n"], result["route"], result["gold_in_top_10"]) == (2, route, 1.0)
