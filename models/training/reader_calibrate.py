@@ -46,17 +46,16 @@ def main() -> None:
 
 
 def fit(odds: Sequence[float], has: Sequence[bool], steps: int = 50) -> tuple[float, float]:
-    """Slope and offset of the likeliest logistic curve, by Newton's method, with a weak pull towards (1, 0)."""
-    x = np.stack([np.array(odds, float), np.ones(len(odds))], 1)
-    y = np.array(has, float)
-    w = np.array([1.0, 0.0])
+    """Slope and offset of the likeliest logistic curve, by Newton's method over standardised odds."""
+    raw, y = np.array(odds, float), np.array(has, float)
+    middle, width = float(raw.mean()), float(raw.std()) + 1e-9
+    x = np.stack([(raw - middle) / width, np.ones(len(raw))], 1)
+    w = np.zeros(2)
     for _ in range(steps):
-        p = 1 / (1 + np.exp(-np.clip(x @ w, -50, 50)))
-        gradient = x.T @ (p - y) + 1e-3 * (w - [1.0, 0.0])
-        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        w = w - step * min(1.0, 2.0 / float(np.abs(step).max() + 1e-12))
-    return float(w[0]), float(w[1])
+        p = 1 / (1 + np.exp(-x @ w))
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + 1e-3 * np.eye(2)  # a weak pull towards no slope
+        w = w - np.linalg.solve(hessian, x.T @ (p - y) + 1e-3 * w)
+    return float(w[0] / width), float(w[1] - w[0] * middle / width)
 
 
 def best_threshold(confidences: Sequence[float], scores: Sequence[float], has: Sequence[bool]) -> tuple[float, float]:

@@ -20,6 +20,8 @@ HEAD_DIM = 32  # MiniLM's
 OPSET, IR = 17, 9
 MICROSOFT = "com.microsoft"
 EPSILON = 1e-12
+# Products whose inputs have a few large rows: each row is brought to 1 first, or rounding would drown the others.
+BY_ROW = (".inner", ".outer")
 
 Array = NDArray[np.float32]
 
@@ -118,9 +120,17 @@ class _Writer:
         if self._kind == "float" or any(part in name for part in self._kept):
             return self._matmul(name, x, weight, bias)
         table, scale = rounded(weight)
-        inputs = [x, self._array(name + ".weight", table.T), self._array(name + ".scale", scale), ""]
-        inputs.append(self._array(name + ".bias", bias))
-        return self._op("DynamicQuantizeMatMul", inputs, name, domain=MICROSOFT)
+        factors = [self._array(name + ".weight", table.T), self._array(name + ".scale", scale)]
+        added = self._array(name + ".bias", bias)
+        if not name.endswith(BY_ROW):
+            return self._op("DynamicQuantizeMatMul", [x, *factors, "", added], name, domain=MICROSOFT)
+        self._op("Abs", [x], name + "_abs")
+        self._op("ReduceMax", [name + "_abs"], name + "_most", axes=[-1], keepdims=1)
+        size = self._op("Add", [name + "_most", self._array("tiny", np.array(1e-6, np.float32))], name + "_size")
+        self._op("Div", [x, size], name + "_unit")
+        self._op("DynamicQuantizeMatMul", [name + "_unit", *factors], name + "_product", domain=MICROSOFT)
+        self._op("Mul", [name + "_product", size], name + "_sized")
+        return self._op("Add", [name + "_sized", added], name)
 
     def _matmul(self, name: str, x: str, weight: Array, bias: Array) -> str:
         self._op("MatMul", [x, self._stored(name + ".weight", weight.T)], name + "_")
