@@ -9,19 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 MAX_ANSWER = 60  # tokens
 MAX_LISTED = 12
-LISTED_SHARE = 0.15  # of the best token's probability, that a further answer of a list has at both ends
+LISTED_SHARE = 0.3  # of the best token's probability, that a further answer of a list has at both ends
 NEVER = np.float32(-1e4)
 
-_NOT_PLURAL = r"(?:is|was|has|does|this|class|process|address|access|alias|basis|analysis|business|status|series|bus)"
+_NOT_PLURAL = (
+    r"(?:is|was|has|does|this|class|process|address|access|alias|basis|analysis|business|status|series|species|bus)"
+)
 _LIST = re.compile(
     r"^\W*(?:(?:please )?(?:list|enumerate|name (?:all|the|every|each)|give (?:me )?(?:all|every))\b"
-    rf"|(?:(?:in|on|by|to|of|for|from|with) )?(?:which|what) (?:\w+ ){{0,2}}(?!{_NOT_PLURAL}\b)\w+s (?!is\b|was\b)"
+    rf"|(?:(?:in|on|by|to|of|for|from|with) )?(?:which|what) (?:\w+ ){{0,2}}(?!{_NOT_PLURAL}\b)\w+s"
+    r" (?:are|were|do|did|does|can|could|may|might|must|should|will|would|have|has|had)\b"
     r"|(?:which|what) (?:are|were) (?:all )?(?:the|its|his|her|their) (?:\w+ ){0,3}\w+s\b)",
     re.I,
 )
@@ -104,7 +108,7 @@ def choose_listed(windows: Sequence[Scored]) -> tuple[Candidate, ...]:
     found: dict[tuple[int, int, int], float] = {}
     for window in windows:
         likely = [i for i in np.flatnonzero(window.start >= floor_start).tolist() if window.start[i] > NEVER / 2]
-        for first, following in zip(likely, [*likely[1:], len(window.start)], strict=True):
+        for first, following in pairwise([*likely, len(window.start)]):
             last = first + int(window.end[first : min(following, first + MAX_ANSWER)].argmax())
             if window.end[last] >= floor_end:
                 key = window.chunk, window.starts[first], window.ends[last]

@@ -55,7 +55,7 @@ class SpanReader:
         if not choice.spans or confidence < self._calibration.threshold:
             return Generation("", confidence=confidence, answerable=False, finish="declined")
         spans = _distinct(choose_listed(windows), chunks) if asks_for_several(question) else ()
-        spans = spans or choice.spans[:1]
+        spans = spans if len(spans) > 1 else choice.spans[:1]
         text = "\n".join(_quote(span, chunks) for span in spans)
         return Generation(
             text, tuple(Span(s.chunk, s.start, s.end, self.confidence(s.score)) for s in spans), confidence
