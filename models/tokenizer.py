@@ -55,6 +55,7 @@ class WordPiece:
         self._longest = max(map(len, vocabulary))
         self._ids = _Ids(self)
         self._counts = _Counts(self._ids)
+        self._places = _Places(self)
 
     def ids(self, text: str) -> list[int]:
         """The ids of a text, in order."""
@@ -81,14 +82,45 @@ class WordPiece:
         runs, count = _RUN.findall, self._counts.__getitem__
         return [sum(map(count, runs(line))) for line in lines]
 
+    def pieces(self, text: str) -> tuple[list[int], list[int], list[int]]:
+        """The ids of a text, and where each token begins and ends in it, in characters.
+
+        A special token's name is spelled out, not recognised: what a text says can never end a model's input.
+        """
+        ids: list[int] = []
+        starts: list[int] = []
+        ends: list[int] = []
+        for run in _RUN.finditer(text):
+            at = run.start()
+            for i, start, end in self._places[run.group()]:
+                ids.append(i)
+                starts.append(at + start)
+                ends.append(at + end)
+        return ids, starts, ends
+
     def _plain(self, text: str) -> list[int]:
         return list(chain.from_iterable(map(self._ids.__getitem__, _RUN.findall(text))))
 
     def _spell(self, run: str) -> tuple[int, ...]:
         """The ids of a run that the cache does not hold."""
-        if run.isascii() and run.isalnum():
+        if _is_plain(run):
             return self._match(run.lower())
         return tuple(chain.from_iterable(map(self._match, _basic_tokens(run))))
+
+    def _locate(self, run: str) -> tuple[tuple[int, int, int], ...]:
+        """The ids of a run, each with the characters [start, end) of the run that it stands for."""
+        found: list[tuple[int, int, int]] = []
+        for word, owners in [(run.lower(), range(len(run)))] if _is_plain(run) else _basic_words(run):
+            ids = self._match(word)
+            if ids == self._unknown:
+                found.append((ids[0], owners[0], owners[-1] + 1))
+                continue
+            at = 0
+            for n, i in enumerate(ids):
+                end = at + len(self.vocabulary[i]) - (2 if n else 0)  # without the "##"
+                found.append((i, owners[at], owners[end - 1] + 1))
+                at = end
+        return tuple(found)
 
     def _match(self, word: str) -> tuple[int, ...]:
         """Greedy longest match from the left over the vocabulary; [UNK] when a rest matches nothing."""
@@ -136,6 +168,59 @@ class _Counts(dict[str, int]):
         if len(run) <= _MAX_CACHED_WORD and len(self) < _MAX_CACHED:
             self[run] = n
         return n
+
+
+class _Places(dict[str, tuple[tuple[int, int, int], ...]]):
+    """run -> ids and their characters."""
+
+    def __init__(self, tokenizer: WordPiece) -> None:
+        super().__init__()
+        self._tokenizer = tokenizer
+
+    def __missing__(self, run: str) -> tuple[tuple[int, int, int], ...]:
+        places = self._tokenizer._locate(run)
+        if len(run) <= _MAX_CACHED_WORD and len(self) < _MAX_CACHED:
+            self[run] = places
+        return places
+
+
+def _is_plain(run: str) -> bool:
+    return run.isascii() and run.isalnum()
+
+
+def _basic_words(run: str) -> list[tuple[str, list[int]]]:
+    """The words of _basic_tokens, and for each of their characters the one of `run` that it comes from."""
+    words: list[tuple[str, list[int]]] = []
+    apart = True  # the next character begins a word
+    for owner, c in _decomposed(run):
+        kind = _kind(c)
+        if kind == "accent":
+            continue
+        if kind == "space":
+            apart = True
+            continue
+        alone = kind == "punctuation" or _IDEOGRAPH.match(c) is not None
+        for low in c.lower():
+            if apart or alone:
+                words.append(("", []))
+                apart = False
+            word, owners = words[-1]
+            words[-1] = word + low, [*owners, owner]
+        apart = alone
+    return words
+
+
+def _decomposed(run: str) -> list[tuple[int, str]]:
+    """NFD of the run without control characters, each character with the place of the one that it comes from."""
+    pairs = [(n, d) for n, c in enumerate(run) if _kind(c) != "control" for d in unicodedata.normalize("NFD", c)]
+    at = 0
+    while at < len(pairs):  # marks in their canonical order
+        end = at
+        while end < len(pairs) and unicodedata.combining(pairs[end][1]):
+            end += 1
+        pairs[at:end] = sorted(pairs[at:end], key=lambda pair: unicodedata.combining(pair[1]))
+        at = end + 1
+    return pairs
 
 
 def _basic_tokens(run: str) -> list[str]:

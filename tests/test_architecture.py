@@ -30,6 +30,8 @@ HEAVY = {
     "tree_sitter": ("memory/chunking/", "memory/graph/python.py", "memory/graph/others.py"),
     "typer": ("router/cli.py",),
     "safetensors": ("models/",),
+    "onnx": (),
+    "onnxruntime": (),
 }
 
 

@@ -38,11 +38,51 @@ def reference_ids(text: str) -> list[int]:
     return ids
 
 
+@cache
+def reference_without_specials() -> Tokenizer:
+    vocabulary = {token: i for i, token in enumerate(wordpiece().vocabulary)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def reference_pieces(text: str) -> tuple[list[int], list[int], list[int]]:
+    found = reference_without_specials().encode(text, add_special_tokens=False)
+    return found.ids, [start for start, _ in found.offsets], [end for _, end in found.offsets]
+
+
 @settings(max_examples=400, deadline=None)
 @given(ANY_TEXT | st.lists(PIECES, max_size=12).map("".join))
 def test_ids_equal_the_reference_on_any_text(text: str) -> None:
     assert wordpiece().ids(text) == reference_ids(text)
     assert wordpiece().count(text) == len(reference_ids(text))
+
+
+@settings(max_examples=400, deadline=None)
+@given(ANY_TEXT | st.lists(PIECES, max_size=12).map("".join))
+def test_pieces_equal_the_reference_on_any_text(text: str) -> None:
+    assert wordpiece().pieces(text) == reference_pieces(text)
+
+
+def test_pieces_equal_the_reference_on_source_files() -> None:
+    for name in ("argparse.py", "html/entities.py", "test/test_unicode_identifiers.py", "idlelib/NEWS2x.txt"):
+        path = Path(sysconfig.get_path("stdlib"), name)
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            assert wordpiece().pieces(text) == reference_pieces(text)
+
+
+def test_pieces_are_quoted_from_the_text_byte_for_byte() -> None:
+    text = "Der Café-Getter: getCookie() »Ünïts«"
+    _, starts, ends = wordpiece().pieces(text)
+    assert [text[a:b] for a, b in zip(starts, ends, strict=True)][:3] == ["Der", "Café", "-"]
+
+
+def test_pieces_spell_special_tokens_out() -> None:
+    ids, starts, ends = wordpiece().pieces("a [SEP]")
+    assert [wordpiece().vocabulary[i] for i in ids] == ["a", "[", "sep", "]"]
+    assert (starts, ends) == ([0, 2, 3, 6], [1, 3, 6, 7])
 
 
 def test_ids_equal_the_reference_for_every_character() -> None:

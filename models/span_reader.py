@@ -1,0 +1,108 @@
+"""The trained reader: it marks the answer in the chunks' own text, and says how sure it is that there is one.
+
+A question is read with every window of every chunk by itself; all their spans and "none of them" share one softmax
+(selfroute.models.span_choice). WordPiece is lower-case and drops accents, so an answer is never spelled from tokens:
+it is cut from the chunk's text by the characters that its tokens stand for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import exp
+from pathlib import Path
+
+from selfroute.models import span_windows, weights
+from selfroute.models.base import TermWeight
+from selfroute.models.span_choice import NEVER, Candidate, Choice, Scored, asks_for_several, choose, choose_listed
+from selfroute.models.span_scores import Calibration, SpanScores, Window
+from selfroute.models.tokenizer import wordpiece
+from selfroute.types import Chunk, Generation, Span
+
+
+class SpanReader:
+    """Answers with spans of the chunks. Deterministic; keeps nothing between questions. Any thread may use it.
+
+    calibration: used instead of the shipped one. term_weight: taken for the registry's sake, and not used.
+    """
+
+    def __init__(
+        self,
+        term_weight: TermWeight | None = None,
+        *,
+        folder: Path = weights.FOLDER,
+        calibration: Calibration | None = None,
+        threads: int | None = None,
+    ) -> None:
+        """Raises ModelLoadError when the shipped files are missing or altered, MissingDependencyError."""
+        self._scores = SpanScores(folder, threads=threads)
+        self._calibration = calibration or Calibration.read(folder)
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights by their checksum."""
+        return self._scores.fingerprint
+
+    def read(self, question: str, chunks: Sequence[Chunk]) -> Generation:
+        """The best span, or the spans of a list, one a line; declined when it is likelier that the chunks hold none.
+
+        The order of the chunks is of no account. confidence: the calibrated probability that the chunks answer the
+        question, also when it is declined. A span's score is the same for the span by itself, so that spans of several
+        calls can be compared.
+        """
+        windows = self.windows(question, chunks)
+        choice = choose(windows)
+        confidence = self.confidence(choice.odds)
+        if not choice.spans or confidence < self._calibration.threshold:
+            return Generation("", confidence=confidence, answerable=False, finish="declined")
+        spans = _distinct(choose_listed(windows), chunks) if asks_for_several(question) else ()
+        spans = spans if len(spans) > 1 else choice.spans[:1]
+        text = "\n".join(_quote(span, chunks) for span in spans)
+        return Generation(
+            text, tuple(Span(s.chunk, s.start, s.end, self.confidence(s.score)) for s in spans), confidence
+        )
+
+    def choice(self, question: str, chunks: Sequence[Chunk], n_best: int = 5) -> Choice:
+        """The n best spans and the odds that there is an answer, whatever the threshold."""
+        return choose(self.windows(question, chunks), n_best)
+
+    def confidence(self, odds: float) -> float:
+        """The calibrated probability that a span of such a score answers."""
+        x = self._calibration.slope * odds + self._calibration.offset
+        return 1 / (1 + exp(-x)) if x > -700 else 0.0
+
+    def windows(self, question: str, chunks: Sequence[Chunk]) -> list[Scored]:
+        """Every window of the chunks, scored, in the order of their places in the corpus."""
+        asked = span_windows.read_question(wordpiece(), question)
+        inputs: list[Window] = []
+        places: list[tuple[int, int, span_windows.Pieces, int, int]] = []
+        for n in sorted(range(len(chunks)), key=lambda n: _place(chunks[n])):
+            chunk = chunks[n]
+            header = span_windows.read_header(wordpiece(), chunk.path, chunk.symbol)
+            pieces = span_windows.read_text(wordpiece(), chunk.text)
+            for first, end in span_windows.windows(len(pieces)):
+                if first < end:
+                    inputs.append(Window(span_windows.assemble(asked, header, pieces.ids[first:end]), len(asked)))
+                    places.append((n, len(asked) + len(header) + 2, pieces, first, end))
+        found = []
+        for (start, stop), (n, at, pieces, first, end) in zip(self._scores.score(inputs), places, strict=True):
+            start, stop = start[at : at + end - first].copy(), stop[at : at + end - first].copy()
+            marks = [i for i, token in enumerate(pieces.ids[first:end]) if span_windows.is_mark(token)]
+            start[marks] = stop[marks] = NEVER
+            found.append(Scored(n, start, stop, pieces.starts[first:end], pieces.ends[first:end]))
+        return found
+
+
+def _place(chunk: Chunk) -> tuple[str, int, str]:
+    return chunk.path, chunk.start_line, chunk.id
+
+
+def _quote(span: Candidate, chunks: Sequence[Chunk]) -> str:
+    return chunks[span.chunk].text[span.start : span.end]
+
+
+def _distinct(spans: Sequence[Candidate], chunks: Sequence[Chunk]) -> tuple[Candidate, ...]:
+    """The spans without those that say what a better one says."""
+    by_text: dict[str, Candidate] = {}
+    for span in spans:
+        by_text.setdefault(_quote(span, chunks).casefold(), span)
+    return tuple(by_text.values())

@@ -1,0 +1,107 @@
+"""The trained network behind the span reader: a window's tokens to a start and an end score for each.
+
+Windows are scored one at a time, several at once: a product with int8 weights rounds its input by the largest number
+among all that is computed together, so two windows in one batch would change each other's scores. Alone, a window's
+scores depend on nothing but the question, the window and the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from selfroute.errors import MissingDependencyError, ModelLoadError
+from selfroute.models import weights
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+GRAPH, CALIBRATION = "reader-minilm.onnx", "reader-minilm.json"
+MAX_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What turns log-odds into a probability: 1 / (1 + exp(-(slope * odds + offset))); declined below `threshold`."""
+
+    slope: float = 1.0
+    offset: float = 0.0
+    threshold: float = 0.5
+
+    @classmethod
+    def read(cls, folder: Path = weights.FOLDER) -> Calibration:
+        """That of the shipped weights. Raises ModelLoadError."""
+        content = weights.read(CALIBRATION, folder)
+        try:
+            found = json.loads(content)
+            calibration = cls(float(found["slope"]), float(found["offset"]), float(found["threshold"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelLoadError(f"the shipped file {CALIBRATION} holds no calibration: {error!r}") from error
+        if found.get("graph") != weights.fingerprint(GRAPH, folder):
+            raise ModelLoadError(f"the shipped file {CALIBRATION} belongs to other weights than {GRAPH}")
+        return calibration
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One input of the network: its tokens, and how many stand before the text (`[CLS] question [SEP] header`)."""
+
+    ids: Sequence[int]
+    n_question: int
+
+    def inputs(self) -> Mapping[str, NDArray[np.int64]]:
+        """ids, mask, segment: (1, T)."""
+        import numpy as np
+
+        ids = np.array([self.ids], np.int64)
+        segment = np.ones_like(ids)
+        segment[:, : self.n_question + 2] = 0
+        return {"ids": ids, "mask": np.ones_like(ids), "segment": segment}
+
+
+class SpanScores:
+    """The shipped network in ONNX Runtime. Any thread may use it."""
+
+    def __init__(self, folder: Path = weights.FOLDER, *, threads: int | None = None) -> None:
+        """threads: windows computed at a time; None for one a core, at most 4.
+
+        Raises ModelLoadError when the file is missing or altered, MissingDependencyError without ONNX Runtime.
+        """
+        content = weights.read(GRAPH, folder)
+        self.threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
+        self.fingerprint = f"span:{weights.fingerprint(GRAPH, folder)}"
+        self._session = _session(content)
+
+    def score(self, windows: Sequence[Window]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """(T,) start and (T,) end scores of each window, in order; the longest are begun first."""
+        order = sorted(range(len(windows)), key=lambda i: -len(windows[i].ids))
+        if min(self.threads, len(windows)) <= 1:
+            found = [self._score(windows[i]) for i in order]
+        else:
+            with ThreadPoolExecutor(min(self.threads, len(windows))) as pool:
+                found = list(pool.map(self._score, [windows[i] for i in order]))
+        return [scores for _, scores in sorted(zip(order, found, strict=True), key=lambda pair: pair[0])]
+
+    def _score(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        start, end = self._session.run(["start", "end"], window.inputs())
+        return start[0], end[0]
+
+
+def _session(content: bytes) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependencyError("the span reader", "onnxruntime", "reader") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions share no class but this
+        raise ModelLoadError(f"ONNX Runtime cannot load {GRAPH}: {error}") from error
