@@ -38,8 +38,9 @@ from pathlib import Path
 from typing import Any
 
 from selfroute import SelfRouter
-from selfroute.memory.graph.expand import N_POOL, expand
+from selfroute.memory.graph.expand import expand
 from selfroute.memory.graph.mentions import EntityTable, mentions_of
+from selfroute.memory.graph.nodes import N_POOL
 from selfroute.types import Chunk
 
 TOP_K = 10

@@ -16,26 +16,23 @@ from hashlib import blake2b
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from selfroute.memory import location
 from selfroute.memory.base import Probe, Progress, Skipped
-from selfroute.memory.graph.expand import N_POOL
-from selfroute.memory.graph.graph import KnowledgeGraph
-from selfroute.memory.graph.leading import lead, second_hop
-from selfroute.memory.graph.nodes import Node
-from selfroute.memory.graph.prominence import FEW, by_prominence
-from selfroute.memory.graph.question import parse_described
-from selfroute.memory.graph.related import Related, related, related_to
-from selfroute.memory.graph.table import StoredEntities, StoredFacts
+from selfroute.memory.graph.hint import may_be_relational
+from selfroute.memory.graph.nodes import N_POOL, Node
 from selfroute.memory.keeper import Keeper, nothing_to_index
 from selfroute.memory.snapshot import Ranked, Snapshot
 from selfroute.memory.store import FileRow
-from selfroute.memory.text import read_document
 from selfroute.memory.update import UpdateReport
 from selfroute.memory.view import View
 from selfroute.models.base import Embedder
 from selfroute.types import Chunk, Hit
+
+if TYPE_CHECKING:
+    from selfroute.memory.graph.graph import KnowledgeGraph
+    from selfroute.memory.graph.related import Related
 
 T = TypeVar("T")
 N_SEEDS = 10  # hits from which the edges of a relational question are ranked
@@ -144,6 +141,11 @@ class Index:
 
         Of many edges those come first that are near to what the question's words find.
         """
+        if not may_be_relational(query):
+            return None
+        from selfroute.memory.graph.prominence import FEW, by_prominence
+        from selfroute.memory.graph.related import related
+
         found = self.from_graph(partial(related, query)) or self._described(query)
         if found is None or len(found.edges) <= FEW:
             return found
@@ -151,6 +153,8 @@ class Index:
 
     def from_graph(self, ask: Callable[[KnowledgeGraph], T]) -> T:
         """What is made of the graph of the generation in force; asked again when another took its place meanwhile."""
+        from selfroute.memory.graph.graph import KnowledgeGraph
+        from selfroute.memory.graph.table import StoredFacts
 
         def answer(view: View) -> tuple[T] | None:
             with self._graph_lock:
@@ -194,6 +198,8 @@ class Index:
 
     def read(self, path: str) -> str | None:
         """The text of a document as it is now, or None when it is gone or outside of the root."""
+        from selfroute.memory.text import read_document  # with the patterns of secrets: 50 ms that a search can spare
+
         return read_document(self.root, path, max_bytes=self._keeper.max_file_bytes)
 
     def is_stale(self, path: str) -> bool:
@@ -255,6 +261,9 @@ class Index:
 
     def _described(self, query: str) -> Related | None:
         """What the graph says of the definition that a question describes without naming it: the best that is found."""
+        from selfroute.memory.graph.question import parse_described
+        from selfroute.memory.graph.related import related_to
+
         asked = parse_described(query)
         if asked is None:
             return None
@@ -287,8 +296,10 @@ class Index:
         def found(view: View) -> tuple[list[Hit], Ranked] | None:
             ranked = view.snapshot.search(query, vector, top_k=n_ranked)
             if graph:
-                ranked = second_hop(query, ranked, StoredEntities(view, self._keeper.store()), top_k)
+                ranked = self._second_hop(query, view, ranked, top_k)
             if led is not None:
+                from selfroute.memory.graph.leading import lead
+
                 ranked = lead(ranked, led, view.snapshot.rowids, top_k)
             chunks = self._chunks_at(view, ranked.rows)
             if chunks is None:
@@ -299,6 +310,16 @@ class Index:
             return [Hit(chunk, score, via, changed[file.first_row]) for chunk, score, via, file in hits], ranked
 
         return self._keeper.reading(found)
+
+    def _second_hop(self, query: str, view: View, ranked: Ranked, top_k: int) -> Ranked:
+        """The best top_k with what the first of them name, when the first is prose."""
+        first = view.snapshot.rowids[ranked.rows[:1]].tolist()
+        if not self._keeper.store().edges.naming(first):
+            return ranked.first(top_k)
+        from selfroute.memory.graph.leading import second_hop
+        from selfroute.memory.graph.table import StoredEntities
+
+        return second_hop(query, ranked, StoredEntities(view, self._keeper.store()), top_k)
 
     def _chunks_at(self, view: View, rows: list[int] | range) -> list[Chunk] | None:
         return self._keeper.store().chunks(view.snapshot.rowids[list(rows)].tolist()) if rows else []

@@ -4,7 +4,7 @@ arrays."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,6 +30,10 @@ class Ranked:
     via: list[tuple[str, ...]]
     coverage: float
     agreement: float
+
+    def first(self, n: int) -> Ranked:
+        """The best n of them."""
+        return replace(self, rows=self.rows[:n], scores=self.scores[:n], via=self.via[:n])
 
 
 class Snapshot:

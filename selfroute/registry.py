@@ -21,7 +21,6 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     },
     "reader": {
         "evidence": "selfroute.models.evidence:EvidenceReader",
-        "span": "selfroute.models.span_reader:SpanReader",
     },
     "generator": {
         "openai": "selfroute.models.remote:RemoteGenerator",

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selfroute.memory.graph.hint import may_be_relational
 from selfroute.memory.graph.question import MAX_CHARACTERS, parse
 from selfroute.memory.graph.ways import (
     BASES,
@@ -221,3 +222,12 @@ def test_a_name_is_found_whatever_it_is(seed: int) -> None:
     pick = random.Random(seed)
     name = f"{pick.choice('abc')}_{pick.randrange(10**9)}.{pick.choice('XYZ')}y"
     assert asked(f"Who calls {name}?") == (CALLERS, name)
+
+
+@pytest.mark.parametrize("question", ASKED)
+def test_a_relational_question_passes_the_first_look(question: str) -> None:
+    assert may_be_relational(question)
+
+
+def test_a_question_of_another_kind_need_not_load_the_graph() -> None:
+    assert not may_be_relational("Where is the session cookie signed?")

@@ -17,7 +17,6 @@ from typing import Protocol
 from selfroute.memory.graph.entities import entities, key_of
 from selfroute.models.lexing import STOPWORDS
 
-N_POOL = 50  # hits that a first search should offer; more changes nothing that was measured
 MAX_WORDS = 64  # of a question
 MAX_NAME_WORDS = 6  # of a name that a question may spell without capitals
 

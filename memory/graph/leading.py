@@ -51,8 +51,8 @@ def lead(ranked: Ranked, led: Related, rowids: NDArray[np.int64], top_k: int) ->
 
 def second_hop(query: str, ranked: Ranked, entities: EntityIndex, top_k: int) -> Ranked:
     """The ranking with what the first hits of prose name; code, and questions that are one name, stay as they are."""
-    if parse(query).symbol or not ranked.rows or not entities.prose(ranked.rows[:1]):
-        return replace(ranked, rows=ranked.rows[:top_k], scores=ranked.scores[:top_k], via=ranked.via[:top_k])
+    if parse(query).symbol or not ranked.rows:
+        return ranked.first(top_k)
     via = dict(zip(ranked.rows, ranked.via, strict=True))
     expanded = expand(query, list(zip(ranked.rows, ranked.scores, strict=True)), entities, top_k=top_k)
     return replace(
