@@ -11,7 +11,8 @@ _WORDS = re.compile(
     r"|br(?:ing|ought|eak|oken)|affect|impact|ripple|fallout|blast|consequen|side|chang|modif|remov|delet|renam|touch"
     r"|edit|alter|drop|method|member|function|attrib|propert|class|defin|content|path|chain|route|way|connect|link"
     r"|reach|lead|end|arriv|get|flow|com|relat|instan|construct|creat|delegat|rel[yi]|hand|need|heir|built|sit"
-    r"|directly|mak|incoming|inbound|outgoing|outbound)",
+    r"|direct|mak|made|incoming|inbound|outgoing|outbound|rais|throw|catch|caught|sourc|embed|concrete|adapt|adjust|update"
+    r"|fix|risk|safe|danger)",
     re.IGNORECASE,
 )
 
