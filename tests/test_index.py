@@ -557,6 +557,8 @@ import os, sys
 from selfroute.memory.index import Index
 from selfroute.models.hashing import HashingEmbedder
 embedder = HashingEmbedder(64)
+with Index.open(sys.argv[1], directory=sys.argv[2], embedder=embedder, update=False) as index:
+    index.search("session cookie")  # loads what is loaded on use: the environment's folder may be closed to others
 if os.getuid() == 0:
     os.setgroups([]); os.setgid(65534); os.setuid(65534)
 with Index.open(sys.argv[1], directory=sys.argv[2], embedder=embedder) as index:
