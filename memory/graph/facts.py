@@ -18,7 +18,6 @@ MENTIONS = "mentions"  # prose that names an entity. name: its key; expr: as it 
 BINDS = "binds"  # scope's name is given expr: a value, or ANNOTATED and a type. alias: the method of self.name = expr
 RETURNS = "returns"  # scope gives back expr: a value, or ANNOTATED and a type
 
-EDGES = (DEFINES, IMPORTS, CALLS, INHERITS, REFERENCES, DOCUMENTS, MENTIONS)
 HELPERS = (BINDS, RETURNS)  # of use only to resolve the others
 
 MAX_NODES = 100_000  # of a file that are looked at: no person writes more calls than that into one

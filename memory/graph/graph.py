@@ -215,12 +215,6 @@ class KnowledgeGraph:
             found += self.overrides(node)
         return found + self.importers(node)
 
-    def out_of(self, node: Node) -> list[Edge]:
-        """What a node calls, and for a class what it inherits from and calls, for a file what it imports."""
-        if not node.name:
-            return self.imports(node)
-        return (self.bases(node) if self.kind(node) == "class" else []) + self.callees(node)
-
     # inside
 
     def _prominence(self, node: Node) -> tuple[bool, bool, int, str, str]:
