@@ -26,7 +26,7 @@ SOURCES = {
     "squad": 1.0,
     "squad-held": 0.0,
     "changed": 1.0,
-    "human": 4.0,
+    "human": 6.0,
     "human-held": 0.0,
     "policy": 1.0,
     "covid": 3.0,
@@ -179,7 +179,7 @@ class Data:
         return starts, ends, n_groups
 
 
-def _parts(length: Ints, n_parts: int = 4) -> tuple[tuple[int, int, int], ...]:
+def _parts(length: Ints, n_parts: int = 3) -> tuple[tuple[int, int, int], ...]:
     """Ranges of rows in the order of length, of like numbers of tokens, and the length that each is padded to."""
     total = np.cumsum(length)
     cuts = np.searchsorted(total, total[-1] * np.arange(1, n_parts) / n_parts)

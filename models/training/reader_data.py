@@ -29,7 +29,7 @@ from selfroute.models.training.reader_near import Near
 from selfroute.models.training.reader_negatives import changed, names_in
 from selfroute.models.training.reader_store import Builder, Place
 
-N_CHANGED = 26_000  # questions changed so that nothing answers them
+N_CHANGED = 44_000  # questions changed so that nothing answers them
 CUT_SHARE = 0.3  # of SQuAD's answerable questions that are also kept with their answer's sentence cut out
 N_HELD_ARTICLES = 9  # of SQuAD 1.1 train: to choose by, never trained on
 HELD_HUMAN = ("Harvard_University",)  # of dev-v2.0.train10: likewise
@@ -108,8 +108,8 @@ def add_squad(builder: Builder, path: Path, limit: int | None) -> None:
             cut = _without_sentence(builder, titles[gold], texts[gold], [span[1:3] for span in spans])
         builder.example(source, question, [chunks[gold]], spans, others, cut=cut)
     n_changed = 0
-    for question, gold, _ in rng.sample(questions, len(questions)):
-        other = changed(question, texts[gold], names[titles[gold]], rng)
+    for question, gold, answers in rng.sample(questions, len(questions)):
+        other = changed(question, texts[gold], answers, names[titles[gold]], rng)
         if other and titles[gold] not in held:
             near = [i for i in rng.sample(range(len(texts)), 12) if titles[i] not in held and i != gold]
             builder.example("changed", other, [chunks[gold]], [], [chunks[i] for i in near])

@@ -1,4 +1,8 @@
-"""Questions that a paragraph answers, changed so that it no longer does: another number, another name, the opposite."""
+"""Questions that a paragraph answers, changed so that it no longer does.
+
+Another number, another name, another word of the paragraph itself (which leaves an answer that looks right), the
+opposite, a negation.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,15 @@ _CAN_BE_NEGATED = re.compile(
     re.I,
 )
 _WORD = re.compile(r"[A-Za-z]+")
+_LOWER = re.compile(r"(?<![\w-])[a-z]{4,}(?![\w-])")
+_SUFFIX = re.compile(r"(?:tions?|ments?|ness|ity|ities|ies|ers?|ists?|ing|ed|ly|al|ic|ous|ive|able|s)$")
+# Words of a question that say what form the answer has, and those that bind the others.
+_BINDING = frozenset(
+    "what which when where whom whose that this these those there their they them then than with from into onto over"
+    " under after before between during about does have been were will would could should might must name type kind"
+    " sort term word year date time number amount percent percentage part many much long often also only other first"
+    " last most more less some such each both main used called known given made following".split()
+)
 _PAIRS = (
     "first last|largest smallest|biggest smallest|highest lowest|most least|before after|north south|east west"
     "|northern southern|eastern western|increase decrease|increased decreased|oldest youngest|maximum minimum"
@@ -77,6 +90,41 @@ def with_opposite(question: str, rng: random.Random) -> str | None:
     return question[: match.start()] + OPPOSITES[match[0].lower()] + question[match.end() :]
 
 
+def with_name_of_paragraph(question: str, paragraph: str, answers: list[str], rng: random.Random) -> str | None:
+    """The question with one of its names replaced by another one that the paragraph holds, which no answer does."""
+    low = paragraph.lower()
+    found = [match for match in _NAME.finditer(question) if match[0].lower() in low]
+    answered = " ".join(answers).lower()
+    others = [o for o in dict.fromkeys(names_in(paragraph)) if o not in question and o.lower() not in answered]
+    if not found or not others:
+        return None
+    match = rng.choice(found)
+    alike = [other for other in others if abs(other.count(" ") - match[0].count(" ")) <= 1]
+    alike = [other for other in alike if other.lower() not in match[0].lower() and match[0].lower() not in other.lower()]
+    return question[: match.start()] + rng.choice(alike) + question[match.end() :] if alike else None
+
+
+def with_word_of_paragraph(question: str, paragraph: str, answers: list[str], rng: random.Random) -> str | None:
+    """The question with one of its common words replaced by one of like ending that stands in the paragraph."""
+    found = [m for m in _LOWER.finditer(question) if m[0] not in _BINDING and m.start()]
+    answered = " ".join(answers).lower()
+    asked = question.lower()
+    by_suffix: dict[str, list[str]] = {}
+    for word in dict.fromkeys(_LOWER.findall(paragraph)):
+        if word not in _BINDING and word[:5] not in asked and word not in answered:
+            by_suffix.setdefault(_ending(word), []).append(word)
+    found = [m for m in found if _ending(m[0]) in by_suffix]
+    if not found:
+        return None
+    match = rng.choice(found)
+    return question[: match.start()] + rng.choice(by_suffix[_ending(match[0])]) + question[match.end() :]
+
+
+def _ending(word: str) -> str:
+    match = _SUFFIX.search(word)
+    return match[0] if match else ""
+
+
 def negated(question: str) -> str | None:
     """The question with a `not`, or without the one that it has."""
     if re.search(r"\bnot\b", question):
@@ -86,15 +134,21 @@ def negated(question: str) -> str | None:
     return question[: match.end()] + " not" + question[match.end() :] if match else None
 
 
-def changed(question: str, paragraph: str, others: list[str], rng: random.Random) -> str | None:
-    """One changed question, of a kind chosen among those that fit; None when none does."""
-    kinds = ["number", "name", "name", "opposite", "negation"]
+def changed(
+    question: str, paragraph: str, answers: list[str], others: list[str], rng: random.Random
+) -> str | None:
+    """One changed question, of a kind chosen among those that fit; None when none does. others: names near by."""
+    kinds = ["number", "name", "name here", "name here", "word here", "word here", "opposite", "opposite", "negation"]
     rng.shuffle(kinds)
     for kind in kinds:
         if kind == "number":
             text = with_other_number(question, paragraph, rng)
         elif kind == "name":
             text = with_other_name(question, paragraph, others, rng)
+        elif kind == "name here":
+            text = with_name_of_paragraph(question, paragraph, answers, rng)
+        elif kind == "word here":
+            text = with_word_of_paragraph(question, paragraph, answers, rng)
         elif kind == "opposite":
             text = with_opposite(question, rng)
         else:

@@ -262,6 +262,7 @@ def main() -> None:
     torch.manual_seed(settings.seed + step)
     if options.device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew, half a second, for every shape
 
     data = reader_batches.Data(options.data / "data.npz.xz")
     model = reader_model.ReaderModel(settings.dropout)
