@@ -20,10 +20,10 @@ _HINT = "pip install --force-reinstall --no-deps selfroute"
 
 def read(name: str, folder: Path = FOLDER) -> bytes:
     """The bytes of one shipped file. Raises ModelLoadError when it is missing or not the file that was shipped."""
+    expected = _recorded(name, folder)
     try:
-        expected = json.loads((folder / SUMS).read_text())[name]
         content = (folder / name).read_bytes()
-    except (OSError, ValueError, KeyError) as error:
+    except OSError as error:
         raise ModelLoadError(f"the shipped file {name} cannot be read: {error!r}", _HINT) from error
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
@@ -45,6 +45,12 @@ def load(name: str, folder: Path = FOLDER) -> dict[str, NDArray[np.generic]]:
 
 
 def fingerprint(name: str, folder: Path = FOLDER) -> str:
-    """The first 16 hexadecimal digits of a shipped file's recorded sha256."""
-    sums: dict[str, str] = json.loads((folder / SUMS).read_text())
-    return sums[name][:16]
+    """The first 16 hexadecimal digits of a shipped file's recorded sha256. Raises ModelLoadError when none is."""
+    return _recorded(name, folder)[:16]
+
+
+def _recorded(name: str, folder: Path) -> str:
+    try:
+        return str(json.loads((folder / SUMS).read_text())[name])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelLoadError(f"the shipped file {name} cannot be read: {error!r}", _HINT) from error
