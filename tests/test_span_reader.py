@@ -17,7 +17,7 @@ import torch
 
 from selfroute.errors import ModelLoadError
 from selfroute.models import span_windows
-from selfroute.models.base import Reader
+from selfroute.models.base import ChunkScorer, Reader
 from selfroute.models.span_choice import NEVER, Scored, asks_for_several, choose, choose_listed
 from selfroute.models.span_reader import SpanReader
 from selfroute.models.span_scores import CALIBRATION, GRAPH, Calibration, SpanScores, Window
@@ -87,8 +87,28 @@ def chunk(path: str, text: str, symbol: str = "") -> Chunk:
 CHUNKS = [chunk(path, text) for path, text in TEXTS.items()]
 
 
-def test_it_is_a_reader(reader: SpanReader) -> None:
+def test_it_is_a_reader_that_scores_chunks(reader: SpanReader) -> None:
     assert isinstance(reader, Reader)
+    assert isinstance(reader, ChunkScorer)
+
+
+def test_a_chunks_score_is_that_of_its_best_span_whatever_it_is_read_with(reader: SpanReader) -> None:
+    chunks = [*CHUNKS, chunk("long.txt", " ".join(f"word{n}" for n in range(400))), chunk("blank.txt", " \n")]
+    scores = reader.score(QUESTION, chunks)
+    assert (scores.dtype, scores.shape) == (np.float32, (5,))
+    assert scores.tolist()[:4] == [reader.choice(QUESTION, [one]).odds for one in chunks[:4]]
+    assert scores[4] == -np.inf
+    assert reader.score(QUESTION, chunks[::-1]).tolist() == scores.tolist()[::-1]
+    assert reader.choice(QUESTION, chunks).odds == scores.max()
+
+
+def test_an_altered_file_of_scores_is_told_when_it_is_first_needed(folder: Path, tmp_path: Path) -> None:
+    ship(tmp_path, {path.name: path.read_bytes() for path in folder.iterdir() if path.name in (GRAPH, CALIBRATION)})
+    (tmp_path / GRAPH).write_bytes(b"altered")
+    unread = SpanReader(folder=tmp_path)
+    assert unread.fingerprint == SpanReader(folder=folder).fingerprint
+    with pytest.raises(ModelLoadError, match="is altered"):
+        unread.score(QUESTION, CHUNKS)
 
 
 def test_the_answer_is_the_text_between_its_offsets(reader: SpanReader) -> None:
@@ -200,10 +220,10 @@ def test_an_altered_file_is_refused(folder: Path, tmp_path: Path, name: str) -> 
     content[len(content) // 2] ^= 1
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelLoadError, match=f"{name} is altered"):
-        SpanReader(folder=tmp_path)
+        SpanReader(folder=tmp_path).read(QUESTION, CHUNKS)
     (tmp_path / name).unlink()
     with pytest.raises(ModelLoadError, match=f"{name} cannot be read"):
-        SpanReader(folder=tmp_path)
+        SpanReader(folder=tmp_path).read(QUESTION, CHUNKS)
 
 
 def test_a_calibration_of_other_weights_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -217,7 +237,7 @@ def test_a_calibration_of_other_weights_is_refused(folder: Path, tmp_path: Path)
 def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     ship(tmp_path, {GRAPH: b"no graph"})
     with pytest.raises(ModelLoadError, match="cannot load"):
-        SpanScores(tmp_path)
+        SpanScores(tmp_path).load()
 
 
 def test_the_float_graph_computes_what_the_trained_model_does(tmp_path: Path) -> None:
@@ -229,22 +249,8 @@ def test_the_float_graph_computes_what_the_trained_model_does(tmp_path: Path) ->
     ((start, end),) = SpanScores(tmp_path).score([window])
     inputs = {name: torch.from_numpy(array) for name, array in window.inputs().items()}
     with torch.inference_mode():
-        scores = model(inputs["ids"], inputs["segment"], inputs["mask"].bool())[0].numpy()
+        scores = model(inputs["ids"], inputs["segment"], inputs["ids"] >= 0)[0].numpy()
     assert np.abs(np.stack([start, end], 1) - scores).max() < 1e-3
-
-
-def test_padding_does_not_change_a_row_of_a_batch() -> None:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(reader_graph.graph(tiny_state(), "float").SerializeToString())
-    ids = np.array([[101, 5000, 102, 6000, 102]])
-    alone = session.run(["start"], {"ids": ids, "mask": np.ones_like(ids), "segment": np.zeros_like(ids)})[0]
-    padded = np.concatenate([ids, np.zeros((1, 4), np.int64)], 1)
-    both = np.concatenate([padded, np.full((1, 9), 7000)])
-    mask = np.ones_like(both)
-    mask[0, 5:] = 0
-    found = session.run(["start"], {"ids": both, "mask": mask, "segment": np.zeros_like(both)})[0]
-    assert np.abs(found[0, :5] - alone[0]).max() < 1e-4
 
 
 def scored(chunk: int, start: dict[int, float], end: dict[int, float], n: int = 10) -> Scored:
