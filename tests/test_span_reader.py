@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 import torch
 
+from selfroute.backends.long_context import LongContextBackend
 from selfroute.errors import ModelLoadError
+from selfroute.memory.index import Index
 from selfroute.models import span_windows
 from selfroute.models.base import ChunkScorer, Reader
+from selfroute.models.hashing import HashingEmbedder
 from selfroute.models.span_choice import NEVER, Scored, asks_for_several, choose, choose_listed
 from selfroute.models.span_reader import SpanReader
 from selfroute.models.span_scores import CALIBRATION, GRAPH, Calibration, SpanScores, Window
@@ -32,7 +35,7 @@ from selfroute.models.training.squad_scores import (
     f1,
     normalised,
 )
-from selfroute.types import Chunk
+from selfroute.types import Chunk, Query
 
 FORCED = Calibration(threshold=0.0)
 WIDTH, INNER, N_LAYERS = 64, 96, 2
@@ -100,6 +103,23 @@ def test_a_chunks_score_is_that_of_its_best_span_whatever_it_is_read_with(reader
     assert scores[4] == -np.inf
     assert reader.score(QUESTION, chunks[::-1]).tolist() == scores.tolist()[::-1]
     assert reader.choice(QUESTION, chunks).odds == scores.max()
+
+
+def test_long_context_answers_as_if_everything_was_read_at_once(reader: SpanReader, tmp_path: Path) -> None:
+    for n in range(12):
+        for name, text in TEXTS.items():
+            path = tmp_path / f"part_{n}" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.replace("timeout", f"timeout_{n}").replace("Paris", f"Town {n}"))
+    with Index.open(tmp_path, embedder=HashingEmbedder(64)) as index:
+        everything = list(index.chunks())
+        whole = reader.read(QUESTION, everything)
+        for _ in range(2):  # read, and remembered
+            attempt = LongContextBackend(index, reader).answer(Query(QUESTION))
+            (span,), (expected,) = attempt.generation.spans, whole.spans
+            assert (attempt.generation.text, attempt.generation.confidence) == (whole.text, whole.confidence)
+            assert (attempt.chunks[span.chunk], span.start) == (everything[expected.chunk], expected.start)
+        assert attempt.usage.cached_tokens == attempt.usage.prompt_tokens > 0
 
 
 def test_an_altered_file_of_scores_is_told_when_it_is_first_needed(folder: Path, tmp_path: Path) -> None:
