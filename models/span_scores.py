@@ -90,7 +90,7 @@ class SpanScores:
         """
         with self._loading:
             if self._session is None:
-                self._session = _session(weights.read(GRAPH, self._folder))
+                self._session = _session(weights.checked(GRAPH, self._folder))
 
     def score(self, windows: Sequence[Window]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """(T,) start and (T,) end scores of each window, in order; the longest are begun first. Raises as load()."""
@@ -108,15 +108,16 @@ class SpanScores:
         return start[0], end[0]
 
 
-def _session(content: bytes) -> Any:
+def _session(path: Path) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError("the span reader", "onnxruntime", "reader") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # it plans for each length of window anew, 10 MB in all, and is no faster
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no class but this
         raise ModelLoadError(f"ONNX Runtime cannot load {GRAPH}: {error}") from error

@@ -232,8 +232,10 @@ class SelfRouter:
 
     def _decided(self, decision: Decision, query: Query) -> DecisionEvent:
         """The decision, and what its route has to say beforehand."""
-        backend = self.backends.get(decision.route) if decision.action == "try" else None
-        return DecisionEvent(decision, backend.announce(query) if isinstance(backend, Announcing) else "")
+        backend: object = self.backends.get(decision.route)
+        if decision.action == "try" and isinstance(backend, Announcing):
+            return DecisionEvent(decision, backend.announce(query))
+        return DecisionEvent(decision)
 
     def _untried(self, route: str, attempts: list[Attempt]) -> Backend:
         if route not in self.backends:

@@ -402,3 +402,14 @@ def test_the_open_benchmark_finds_the_own_paragraph(folder: Path, tmp_path: Path
     for route in ("retrieval", "long-context"):
         result = benchmark("open_qa", "--squad", squad_file(tmp_path), "--weights", folder, "--route", route)
         assert (result["n"], result["route"], result["gold_in_top_10"]) == (2, route, 1.0)
+
+
+def test_the_benchmark_of_speed_measures_reading_loading_and_asking(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(TEXTS["net.py"])
+    options = ("--weights", folder, "--repeats", 2, "--asks", 1, "--corpus", tmp_path, "--reader", "evidence")
+    result = benchmark("reader_speed", *options)
+    assert (result["chunks"], result["chunk_tokens"], result["route"]) == (8, 250, "long-context")
+    assert result["weights_bytes"] == (folder / GRAPH).stat().st_size
+    names = "read_p50_ms read_p95_ms window_p50_ms load_ms rss_peak_mb ask_first_ms ask_process_ms ask_warm_ms"
+    for name in names.split():
+        assert float(str(result[name])) > 0
