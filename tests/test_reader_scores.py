@@ -6,6 +6,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from math import inf
@@ -166,21 +167,25 @@ def test_nothing_is_kept_where_nothing_can_be_written(tmp_path: Path) -> None:
     assert not can_keep(tmp_path / "nowhere")
 
 
-def test_a_folder_without_write_permission_is_left_alone(tmp_path: Path) -> None:
-    script = (
-        "import os, sys; from pathlib import Path; from selfroute.memory.reader_scores import ReaderScores\n"
-        "os.setgroups([]) if os.getuid() == 0 else None\n"
-        "os.setuid(65534) if os.getuid() == 0 else None\n"
-        "scores = ReaderScores(Path(sys.argv[1]), 'r'); scores.keep('q', {b'k' * 16: 1.0})\n"
-        "print(scores.known('q'), sorted(os.listdir(sys.argv[1])))"
-    )
-    folder = tmp_path / "index"
-    folder.mkdir()
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
-    folder.chmod(0o555)
-    found = subprocess.run([sys.executable, "-c", script, folder], capture_output=True, text=True, check=True)
-    assert found.stdout == "{} []\n"
+WITHOUT_RIGHTS = """
+import os, sys
+from pathlib import Path
+from selfroute.memory.reader_scores import ReaderScores
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+with ReaderScores(Path(sys.argv[1]), "r") as scores:
+    scores.keep("q", {bytes(16): 1.0})
+    print(scores.known("q"), os.listdir(sys.argv[1]))
+"""
+
+
+def test_a_folder_without_write_permission_is_left_alone() -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        Path(name).chmod(0o555)
+        command = [sys.executable, "-c", WITHOUT_RIGHTS, name]
+        found = subprocess.run(command, capture_output=True, text=True, cwd="/", check=False)
+        Path(name).chmod(0o755)
+    assert (found.stdout, found.stderr) == ("{} []\n", "")
 
 
 def test_only_reading_makes_no_file(tmp_path: Path) -> None:
