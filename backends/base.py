@@ -47,3 +47,12 @@ class Streaming(Protocol):
         less when memory runs out.
         """
         ...
+
+
+@runtime_checkable
+class Announcing(Protocol):
+    """A backend whose answer may take long, and that knows so beforehand."""
+
+    def announce(self, query: Query) -> str:
+        """One line on what will be read and how long that takes; "" when it is not worth a word. Nothing is read."""
+        ...

@@ -1,12 +1,12 @@
-"""The long-context route: the whole corpus is read, chunk by chunk in reading order, block after block.
+"""The long-context route: the whole corpus is read, and the best of it goes to a last reading that weighs it together.
 
-Each block's best evidence goes to a last reading, which weighs all of it together; no more than a block is held at a
-time.
+A reader whose scores are absolute scores every chunk by itself, through what is kept of earlier readings (scoring.py).
+Another one reads the chunks in reading order, block after block. No more than a block is held at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from time import perf_counter
@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from selfroute.backends.base import Attempting, Progress
 from selfroute.backends.citations import verify
 from selfroute.backends.generating import Writer, finish
+from selfroute.backends.scoring import forecast, score_all
 from selfroute.errors import ContextOverflowError
-from selfroute.models.base import Reader
+from selfroute.models.base import ChunkScorer, Reader
 from selfroute.models.metering import peak_bytes
 from selfroute.models.tokenizer import wordpiece
 from selfroute.types import LONG_CONTEXT, Attempt, Chunk, Estimate, Generation, Query, Usage
@@ -51,14 +52,24 @@ class LongContextBackend:
         self._progress: Progress = progress or (lambda stage, done, total: None)
 
     def estimate(self, query: Query) -> Estimate:
-        """The whole corpus, at the evidence reader's pace or the model's."""
+        """The whole corpus, at the reader's pace or the model's, without what was read for the question before."""
         if self._writer:
             room = self._writer.room(query)
             n_tokens = self._writer.corpus_tokens(self._index, room)
             resident = self._writer.resident(self._index)
             return self._writer.estimate(P_CORRECT, n_tokens, room, n_resident=resident)
         n_tokens = self._index.stats.tokens
+        if isinstance(self._reader, ChunkScorer):
+            return Estimate(P_CORRECT, forecast(query.text, self._index, self._reader).seconds, n_tokens)
         return Estimate(P_CORRECT, n_tokens / TOKENS_PER_SECOND, n_tokens)
+
+    def announce(self, query: Query) -> str:
+        """What will be scored and how long that takes, when it is more than some seconds."""
+        limit = query.limits.max_tokens
+        refused = limit is not None and self._index.stats.tokens > limit
+        if self._writer or refused or not isinstance(self._reader, ChunkScorer):
+            return ""
+        return forecast(query.text, self._index, self._reader).told(self._index)
 
     def answer(self, query: Query, *, after: Attempt | None = None) -> Attempt:
         """What stream() comes to."""
@@ -78,12 +89,30 @@ class LongContextBackend:
             raise ContextOverflowError(
                 stats.tokens, limit, f"ask with --route retrieval, or --max-tokens {stats.tokens} for the whole corpus"
             )
-        known = {chunk.id for chunk in after.chunks} if after else set()
+        if isinstance(self._reader, ChunkScorer):
+            return self._score(self._reader, query, after)
+        return self._read(query, after)
+
+    def _score(self, scorer: ChunkScorer, query: Query, after: Attempt | None) -> Attempt:
+        """Every chunk by its score, then the best of them together."""
+        started = perf_counter()
+        found = score_all(query.text, self._index, scorer, self._progress, known_ids=_ids(after))
+        prefilled = perf_counter()
+        best = found.best()
+        generation = self._reader.read(query.text, best)
+        usage = _usage(found.n_tokens, found.cached_tokens, generation, started, prefilled)
+        known = f", {found.n_known:,} of them in an earlier reading" if found.n_known else ""
+        return self._attempt(generation, best, usage, found.n_chunks, known)
+
+    def _read(self, query: Query, after: Attempt | None) -> Attempt:
+        """Every block, then together what was quoted of them."""
+        known = _ids(after)
         n_tokens = n_cached = n_done = 0
         kept: list[tuple[float, Chunk]] = []
         declined: Generation | None = None
         started = perf_counter()
-        self._progress("read", 0, stats.chunks)
+        n_chunks = self._index.stats.chunks
+        self._progress("read", 0, n_chunks)
         for block in _blocks(self._index.chunks(), self._block_chunks):
             generation = self._reader.read(query.text, block)
             best: dict[int, float] = {}
@@ -95,21 +124,19 @@ class LongContextBackend:
             n_tokens += sum(chunk.n_tokens for chunk in block)
             n_cached += sum(chunk.n_tokens for chunk in block if chunk.id in known)
             n_done += len(block)
-            self._progress("read", n_done, max(n_done, stats.chunks))
+            self._progress("read", n_done, max(n_done, n_chunks))
         prefilled = perf_counter()
 
         chunks = [chunk for _, chunk in sorted(kept, key=lambda item: -item[0])]
         nothing = declined or Generation("", answerable=False, finish="declined")
         generation = self._reader.read(query.text, chunks) if chunks else nothing
-        usage = Usage(
-            prompt_tokens=n_tokens,
-            cached_tokens=n_cached,
-            new_tokens=wordpiece().count(generation.text),
-            prefill_seconds=prefilled - started,
-            decode_seconds=perf_counter() - prefilled,
-            peak_bytes=peak_bytes(),
-        )
-        notes = (f"read all {n_done:,} chunks, {n_tokens:,} tokens, of {stats.files:,} files",)
+        return self._attempt(generation, chunks, _usage(n_tokens, n_cached, generation, started, prefilled), n_done)
+
+    def _attempt(
+        self, generation: Generation, chunks: Sequence[Chunk], usage: Usage, n_read: int, known: str = ""
+    ) -> Attempt:
+        files = f"{self._index.stats.files:,} files"
+        notes = (f"read all {n_read:,} chunks, {usage.prompt_tokens:,} tokens, of {files}{known}",)
         citations = verify(generation, chunks, self._index)
         return Attempt(self.name, generation, citations, usage, tuple(chunks), notes)
 
@@ -137,6 +164,21 @@ class LongContextBackend:
         self._progress("read", stats.chunks, stats.chunks)
         notes = (f"read {len(attempt.chunks):,} of {stats.chunks:,} chunks, of {stats.files:,} files",)
         return replace(attempt, notes=(*notes, *attempt.notes))
+
+
+def _ids(after: Attempt | None) -> frozenset[str]:
+    return frozenset(chunk.id for chunk in after.chunks) if after else frozenset()
+
+
+def _usage(n_tokens: int, n_cached: int, generation: Generation, started: float, prefilled: float) -> Usage:
+    return Usage(
+        prompt_tokens=n_tokens,
+        cached_tokens=n_cached,
+        new_tokens=wordpiece().count(generation.text),
+        prefill_seconds=prefilled - started,
+        decode_seconds=perf_counter() - prefilled,
+        peak_bytes=peak_bytes(),
+    )
 
 
 def _blocks(chunks: Iterator[Chunk], size: int) -> Iterator[list[Chunk]]:

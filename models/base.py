@@ -49,6 +49,23 @@ class Reader(Protocol):
 
 
 @runtime_checkable
+class ChunkScorer(Protocol):
+    """A reader that can score chunks apart, any number of them at a time, to be compared afterwards."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Names all that a score depends on beside question and chunk: weights, and how a chunk is shown to them."""
+        ...
+
+    def score(self, question: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+        """(n,) float32: the score of each chunk's best answer, -inf for a chunk without text.
+
+        A chunk's depends on the question and on its path, symbol and text, not on the other chunks or their order.
+        """
+        ...
+
+
+@runtime_checkable
 class Generator(Protocol):
     """A language model with its context read apart from the question, so that one context serves many.
 

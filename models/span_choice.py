@@ -97,6 +97,11 @@ def choose(windows: Sequence[Scored], n_best: int = 5) -> Choice:
     return Choice(spans[0].score if spans else -np.inf, tuple(spans))
 
 
+def best_score(window: Scored) -> float:
+    """The score of a window's best span; -inf for a window without tokens."""
+    return float(_best_ends(window)[0].max()) if len(window.start) else -np.inf
+
+
 def choose_listed(windows: Sequence[Scored]) -> tuple[Candidate, ...]:
     """The answers of a list, best first: every likely start with the likeliest end before the next start."""
     windows = [window for window in windows if len(window.start)]

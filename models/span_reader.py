@@ -8,12 +8,26 @@ it is cut from the chunk's text by the characters that its tokens stand for.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from hashlib import blake2b
 from math import exp
 from pathlib import Path
 
-from selfroute.models import span_windows, weights
+import numpy as np
+from numpy.typing import NDArray
+
+from selfroute.models import span_choice, span_windows, tokenizer, weights
 from selfroute.models.base import TermWeight
-from selfroute.models.span_choice import NEVER, Candidate, Choice, Scored, asks_for_several, choose, choose_listed
+from selfroute.models.span_choice import (
+    NEVER,
+    Candidate,
+    Choice,
+    Scored,
+    asks_for_several,
+    best_score,
+    choose,
+    choose_listed,
+)
 from selfroute.models.span_scores import Calibration, SpanScores, Window
 from selfroute.models.tokenizer import wordpiece
 from selfroute.types import Chunk, Generation, Span
@@ -33,14 +47,26 @@ class SpanReader:
         calibration: Calibration | None = None,
         threads: int | None = None,
     ) -> None:
-        """Raises ModelLoadError when the shipped files are missing or altered, MissingDependencyError."""
+        """Raises ModelLoadError when the shipped files are missing. The network is loaded when it is first used, which
+        raises ModelLoadError when it is altered, and MissingDependencyError.
+        """
         self._scores = SpanScores(folder, threads=threads)
         self._calibration = calibration or Calibration.read(folder)
 
     @property
     def fingerprint(self) -> str:
-        """Names the weights by their checksum."""
-        return self._scores.fingerprint
+        """Names the weights by their checksum, and the code that shows a chunk to them."""
+        return f"{self._scores.fingerprint}:{_code_fingerprint()}"
+
+    def score(self, question: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+        """(n,) float32: what read() compares the chunks by, the score of each one's best span; 0 is the null option's.
+
+        -inf for a chunk without text. A chunk's score is the same whatever it is scored with.
+        """
+        best = np.full(len(chunks), -np.inf, np.float32)
+        for window in self.windows(question, chunks):
+            best[window.chunk] = max(best[window.chunk], best_score(window))
+        return best
 
     def read(self, question: str, chunks: Sequence[Chunk]) -> Generation:
         """The best span, or the spans of a list, one a line; declined when it is likelier that the chunks hold none.
@@ -90,6 +116,15 @@ class SpanReader:
             start[marks] = stop[marks] = NEVER
             found.append(Scored(n, start, stop, pieces.starts[first:end], pieces.ends[first:end]))
         return found
+
+
+@cache
+def _code_fingerprint() -> str:
+    """A hash over the source that decides a window's tokens and what its scores come to: no version to forget."""
+    hashed = blake2b(digest_size=8)
+    for module in (span_choice, span_windows, tokenizer):
+        hashed.update(blake2b(Path(str(module.__file__)).read_bytes()).digest())
+    return hashed.hexdigest()
 
 
 def _place(chunk: Chunk) -> tuple[str, int, str]:

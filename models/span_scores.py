@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from selfroute.errors import MissingDependencyError, ModelLoadError
@@ -56,30 +57,44 @@ class Window:
     n_question: int
 
     def inputs(self) -> Mapping[str, NDArray[np.int64]]:
-        """ids, mask, segment: (1, T)."""
+        """ids, segment: (1, T)."""
         import numpy as np
 
         ids = np.array([self.ids], np.int64)
         segment = np.ones_like(ids)
         segment[:, : self.n_question + 2] = 0
-        return {"ids": ids, "mask": np.ones_like(ids), "segment": segment}
+        return {"ids": ids, "segment": segment}
 
 
 class SpanScores:
-    """The shipped network in ONNX Runtime. Any thread may use it."""
+    """The shipped network in ONNX Runtime, loaded when it is first used. Any thread may use it.
+
+    On two cores two windows at a time, each on one, take two thirds of the time of one window at a time on both.
+    """
 
     def __init__(self, folder: Path = weights.FOLDER, *, threads: int | None = None) -> None:
         """threads: windows computed at a time; None for one a core, at most 4.
 
-        Raises ModelLoadError when the file is missing or altered, MissingDependencyError without ONNX Runtime.
+        Raises ModelLoadError when no file was shipped.
         """
-        content = weights.read(GRAPH, folder)
         self.threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
         self.fingerprint = f"span:{weights.fingerprint(GRAPH, folder)}"
-        self._session = _session(content)
+        self._folder = folder
+        self._session: Any = None
+        self._loading = Lock()
+
+    def load(self) -> None:
+        """Loads the network, if it is not: 0.1 s, which a question that needs no reader is spared.
+
+        Raises ModelLoadError when the file is missing or altered, MissingDependencyError without ONNX Runtime.
+        """
+        with self._loading:
+            if self._session is None:
+                self._session = _session(weights.checked(GRAPH, self._folder))
 
     def score(self, windows: Sequence[Window]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """(T,) start and (T,) end scores of each window, in order; the longest are begun first."""
+        """(T,) start and (T,) end scores of each window, in order; the longest are begun first. Raises as load()."""
+        self.load()
         order = sorted(range(len(windows)), key=lambda i: -len(windows[i].ids))
         if min(self.threads, len(windows)) <= 1:
             found = [self._score(windows[i]) for i in order]
@@ -93,15 +108,16 @@ class SpanScores:
         return start[0], end[0]
 
 
-def _session(content: bytes) -> Any:
+def _session(path: Path) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingDependencyError("the span reader", "onnxruntime", "reader") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.enable_mem_pattern = False  # it plans for each length of window anew, 10 MB in all, and is no faster
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no class but this
         raise ModelLoadError(f"ONNX Runtime cannot load {GRAPH}: {error}") from error

@@ -164,7 +164,7 @@ def ask(
 
     from selfroute.router import render
     from selfroute.router.build import build
-    from selfroute.router.events import AnswerEvent, TokensEvent
+    from selfroute.router.events import AnswerEvent, DecisionEvent, TokensEvent
 
     config = _config(
         path,
@@ -185,7 +185,9 @@ def ask(
         build(config, progress=bar.enter_context(render.progress_bar()), keep_updated=False) as router,
     ):
         for event in router.stream(text):
-            if isinstance(event, TokensEvent) and not json:
+            if isinstance(event, DecisionEvent) and event.ahead:
+                render.say(event.ahead)
+            elif isinstance(event, TokensEvent) and not json:
                 bar.close()
                 render.give(event.text)
             elif isinstance(event, AnswerEvent):

@@ -10,10 +10,14 @@ from selfroute.types import Answer, Decision
 
 @dataclass(frozen=True, slots=True)
 class DecisionEvent:
-    """A policy's decision: to try a route, to accept its attempt, or to decline."""
+    """A policy's decision: to try a route, to accept its attempt, or to decline.
+
+    ahead: what the route will read and how long that takes, when it is long.
+    """
 
     kind: ClassVar[Literal["decision"]] = "decision"
     decision: Decision
+    ahead: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from selfroute.backends.base import Announcing
 from selfroute.errors import SelfRouteError, UnknownNameError
 from selfroute.router.attempting import attempt
 from selfroute.router.events import AnswerEvent, DecisionEvent, Event, TokensEvent
@@ -149,14 +150,14 @@ class SelfRouter:
         features, estimates = self._observe(query)
         attempts: list[Attempt] = []
         decisions = [policy.decide(query, features, estimates)]
-        yield DecisionEvent(decisions[-1])
+        yield self._decided(decisions[-1], query)
         while decisions[-1].action == "try":
             backend = self._untried(decisions[-1].route, attempts)
             others = () if isinstance(policy, Forced) else self._others(backend.name, attempts)
             made, given = yield from attempt(backend, query, attempts, others=others, live=live)
             attempts.append(noted(made))
             decisions.append(policy.decide(query, features, estimates, attempts))
-            yield DecisionEvent(decisions[-1])
+            yield self._decided(decisions[-1], query)
         answer = self._answer(decisions, attempts)
         if not (attempts and given):
             yield from (TokensEvent(piece) for piece in answer.text.splitlines(keepends=True))
@@ -228,6 +229,13 @@ class SelfRouter:
             self.index.update()
         estimates = {route: backend.estimate(query) for route, backend in self.backends.items()}
         return extract(query, self.index), estimates
+
+    def _decided(self, decision: Decision, query: Query) -> DecisionEvent:
+        """The decision, and what its route has to say beforehand."""
+        backend: object = self.backends.get(decision.route)
+        if decision.action == "try" and isinstance(backend, Announcing):
+            return DecisionEvent(decision, backend.announce(query))
+        return DecisionEvent(decision)
 
     def _untried(self, route: str, attempts: list[Attempt]) -> Backend:
         if route not in self.backends:

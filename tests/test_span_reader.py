@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 import torch
 
+from selfroute.backends.long_context import LongContextBackend
 from selfroute.errors import ModelLoadError
+from selfroute.memory.index import Index
 from selfroute.models import span_windows
-from selfroute.models.base import Reader
+from selfroute.models.base import ChunkScorer, Reader
+from selfroute.models.hashing import HashingEmbedder
 from selfroute.models.span_choice import NEVER, Scored, asks_for_several, choose, choose_listed
 from selfroute.models.span_reader import SpanReader
 from selfroute.models.span_scores import CALIBRATION, GRAPH, Calibration, SpanScores, Window
@@ -32,7 +35,7 @@ from selfroute.models.training.squad_scores import (
     f1,
     normalised,
 )
-from selfroute.types import Chunk
+from selfroute.types import Chunk, Query
 
 FORCED = Calibration(threshold=0.0)
 WIDTH, INNER, N_LAYERS = 64, 96, 2
@@ -87,8 +90,45 @@ def chunk(path: str, text: str, symbol: str = "") -> Chunk:
 CHUNKS = [chunk(path, text) for path, text in TEXTS.items()]
 
 
-def test_it_is_a_reader(reader: SpanReader) -> None:
+def test_it_is_a_reader_that_scores_chunks(reader: SpanReader) -> None:
     assert isinstance(reader, Reader)
+    assert isinstance(reader, ChunkScorer)
+
+
+def test_a_chunks_score_is_that_of_its_best_span_whatever_it_is_read_with(reader: SpanReader) -> None:
+    chunks = [*CHUNKS, chunk("long.txt", " ".join(f"word{n}" for n in range(400))), chunk("blank.txt", " \n")]
+    scores = reader.score(QUESTION, chunks)
+    assert (scores.dtype, scores.shape) == (np.float32, (5,))
+    assert scores.tolist()[:4] == [reader.choice(QUESTION, [one]).odds for one in chunks[:4]]
+    assert scores[4] == -np.inf
+    assert reader.score(QUESTION, chunks[::-1]).tolist() == scores.tolist()[::-1]
+    assert reader.choice(QUESTION, chunks).odds == scores.max()
+
+
+def test_long_context_answers_as_if_everything_was_read_at_once(reader: SpanReader, tmp_path: Path) -> None:
+    for n in range(12):
+        for name, text in TEXTS.items():
+            path = tmp_path / f"part_{n}" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.replace("timeout", f"timeout_{n}").replace("Paris", f"Town {n}"))
+    with Index.open(tmp_path, embedder=HashingEmbedder(64)) as index:
+        everything = list(index.chunks())
+        whole = reader.read(QUESTION, everything)
+        for _ in range(2):  # read, and remembered
+            attempt = LongContextBackend(index, reader).answer(Query(QUESTION))
+            (span,), (expected,) = attempt.generation.spans, whole.spans
+            assert (attempt.generation.text, attempt.generation.confidence) == (whole.text, whole.confidence)
+            assert (attempt.chunks[span.chunk], span.start) == (everything[expected.chunk], expected.start)
+        assert attempt.usage.cached_tokens == attempt.usage.prompt_tokens > 0
+
+
+def test_an_altered_file_of_scores_is_told_when_it_is_first_needed(folder: Path, tmp_path: Path) -> None:
+    ship(tmp_path, {path.name: path.read_bytes() for path in folder.iterdir() if path.name in (GRAPH, CALIBRATION)})
+    (tmp_path / GRAPH).write_bytes(b"altered")
+    unread = SpanReader(folder=tmp_path)
+    assert unread.fingerprint == SpanReader(folder=folder).fingerprint
+    with pytest.raises(ModelLoadError, match="is altered"):
+        unread.score(QUESTION, CHUNKS)
 
 
 def test_the_answer_is_the_text_between_its_offsets(reader: SpanReader) -> None:
@@ -200,10 +240,10 @@ def test_an_altered_file_is_refused(folder: Path, tmp_path: Path, name: str) -> 
     content[len(content) // 2] ^= 1
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelLoadError, match=f"{name} is altered"):
-        SpanReader(folder=tmp_path)
+        SpanReader(folder=tmp_path).read(QUESTION, CHUNKS)
     (tmp_path / name).unlink()
     with pytest.raises(ModelLoadError, match=f"{name} cannot be read"):
-        SpanReader(folder=tmp_path)
+        SpanReader(folder=tmp_path).read(QUESTION, CHUNKS)
 
 
 def test_a_calibration_of_other_weights_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -217,7 +257,7 @@ def test_a_calibration_of_other_weights_is_refused(folder: Path, tmp_path: Path)
 def test_a_file_that_is_no_graph_is_refused(tmp_path: Path) -> None:
     ship(tmp_path, {GRAPH: b"no graph"})
     with pytest.raises(ModelLoadError, match="cannot load"):
-        SpanScores(tmp_path)
+        SpanScores(tmp_path).load()
 
 
 def test_the_float_graph_computes_what_the_trained_model_does(tmp_path: Path) -> None:
@@ -229,22 +269,8 @@ def test_the_float_graph_computes_what_the_trained_model_does(tmp_path: Path) ->
     ((start, end),) = SpanScores(tmp_path).score([window])
     inputs = {name: torch.from_numpy(array) for name, array in window.inputs().items()}
     with torch.inference_mode():
-        scores = model(inputs["ids"], inputs["segment"], inputs["mask"].bool())[0].numpy()
+        scores = model(inputs["ids"], inputs["segment"], inputs["ids"] >= 0)[0].numpy()
     assert np.abs(np.stack([start, end], 1) - scores).max() < 1e-3
-
-
-def test_padding_does_not_change_a_row_of_a_batch() -> None:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(reader_graph.graph(tiny_state(), "float").SerializeToString())
-    ids = np.array([[101, 5000, 102, 6000, 102]])
-    alone = session.run(["start"], {"ids": ids, "mask": np.ones_like(ids), "segment": np.zeros_like(ids)})[0]
-    padded = np.concatenate([ids, np.zeros((1, 4), np.int64)], 1)
-    both = np.concatenate([padded, np.full((1, 9), 7000)])
-    mask = np.ones_like(both)
-    mask[0, 5:] = 0
-    found = session.run(["start"], {"ids": both, "mask": mask, "segment": np.zeros_like(both)})[0]
-    assert np.abs(found[0, :5] - alone[0]).max() < 1e-4
 
 
 def scored(chunk: int, start: dict[int, float], end: dict[int, float], n: int = 10) -> Scored:
@@ -376,3 +402,14 @@ def test_the_open_benchmark_finds_the_own_paragraph(folder: Path, tmp_path: Path
     for route in ("retrieval", "long-context"):
         result = benchmark("open_qa", "--squad", squad_file(tmp_path), "--weights", folder, "--route", route)
         assert (result["n"], result["route"], result["gold_in_top_10"]) == (2, route, 1.0)
+
+
+def test_the_benchmark_of_speed_measures_reading_loading_and_asking(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(TEXTS["net.py"])
+    options = ("--weights", folder, "--repeats", 2, "--asks", 1, "--corpus", tmp_path, "--reader", "evidence")
+    result = benchmark("reader_speed", *options)
+    assert (result["chunks"], result["chunk_tokens"], result["route"]) == (8, 250, "long-context")
+    assert result["weights_bytes"] == (folder / GRAPH).stat().st_size
+    names = "read_p50_ms read_p95_ms window_p50_ms load_ms rss_peak_mb ask_first_ms ask_process_ms ask_warm_ms"
+    for name in names.split():
+        assert float(str(result[name])) > 0

@@ -22,12 +22,13 @@ MICROSOFT = "com.microsoft"
 EPSILON = 1e-12
 # Products whose inputs have a few large rows: each row is brought to 1 first, or rounding would drown the others.
 BY_ROW = (".inner", ".outer")
+OF_GELU, GELU_LEAST = ".outer", 0.17  # GELU gives nothing below -0.17: the largest number is the size of a row
 
 Array = NDArray[np.float32]
 
 
 def graph(state: Mapping[str, Array], kind: Kind, kept: frozenset[str] = frozenset()) -> onnx.ModelProto:
-    """Inputs ids, mask, segment: (B, T) int64. Outputs start, end: (B, T) float32, the null option's scores being 0.
+    """Inputs ids, segment: (B, T) int64, no padding. Outputs start, end: (B, T) float32, the null option's being 0.
 
     state: a ReaderModel's arrays by name. kept: products of an int8 graph that stay float, stored as fp16.
     """
@@ -48,13 +49,12 @@ class _Writer:
         from onnx import TensorProto, helper, numpy_helper
 
         x = self._embedded()
-        self._op("Cast", ["mask"], "seen", to=TensorProto.INT32)
         for n in range(self._n_layers):
             x = self._layer(f"layers.{n}.", x)
         start, end = self._heads(x)
         assert (start, end) == ("start", "end")
         shape = ["B", "T"]
-        inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, shape) for n in ("ids", "mask", "segment")]
+        inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, shape) for n in ("ids", "segment")]
         outputs = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in (start, end)]
         arrays = [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in self._arrays.items()]
         body = helper.make_graph(self._nodes, "reader", inputs, outputs, arrays)
@@ -95,7 +95,8 @@ class _Writer:
         sizes = self._array("sizes", np.array([self._width] * 3))
         self._op("Split", [joint, sizes], q, k, v, axis=-1)
         heads = self._width // HEAD_DIM
-        looked = self._op("MultiHeadAttention", [q, k, v, "", "seen"], at + "looked", domain=MICROSOFT, num_heads=heads)
+        # Without a mask: ONNX Runtime then takes its blockwise attention, and a window, read alone, has no padding.
+        looked = self._op("MultiHeadAttention", [q, k, v], at + "looked", domain=MICROSOFT, num_heads=heads)
         y = self._of(at + "attended", looked)
         x = self._normed(at + "attended_norm", x, y)
         y = self._op("Gelu", [self._of(at + "inner", x)], at + "gelu", domain=MICROSOFT)
@@ -124,10 +125,14 @@ class _Writer:
         added = self._array(name + ".bias", bias)
         if not name.endswith(BY_ROW):
             return self._op("DynamicQuantizeMatMul", [x, *factors, "", added], name, domain=MICROSOFT)
-        self._op("Abs", [x], name + "_abs")
-        self._op("ReduceMax", [name + "_abs"], name + "_most", axes=[-1], keepdims=1)
-        size = self._op("Add", [name + "_most", self._array("tiny", np.array(1e-6, np.float32))], name + "_size")
-        self._op("Div", [x, size], name + "_unit")
+        least, large = self._array("tiny", np.array(1e-6, np.float32)), x
+        if name.endswith(OF_GELU):
+            least = self._array("least", np.array(GELU_LEAST, np.float32))
+        else:
+            large = self._op("Abs", [x], name + "_abs")
+        self._op("ReduceMax", [large], name + "_most", axes=[-1], keepdims=1)
+        size = self._op("Max", [name + "_most", least], name + "_size")
+        self._op("Mul", [x, self._op("Reciprocal", [size], name + "_factor")], name + "_unit")
         self._op("DynamicQuantizeMatMul", [name + "_unit", *factors], name + "_product", domain=MICROSOFT)
         self._op("Mul", [name + "_product", size], name + "_sized")
         return self._op("Add", [name + "_sized", added], name)

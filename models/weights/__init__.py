@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,15 +22,18 @@ _HINT = "pip install --force-reinstall --no-deps selfroute"
 
 def read(name: str, folder: Path = FOLDER) -> bytes:
     """The bytes of one shipped file. Raises ModelLoadError when it is missing or not the file that was shipped."""
-    try:
-        expected = json.loads((folder / SUMS).read_text())[name]
+    with _reporting(name):
         content = (folder / name).read_bytes()
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelLoadError(f"the shipped file {name} cannot be read: {error!r}", _HINT) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected:
-        raise ModelLoadError(f"the shipped file {name} is altered: sha256 {found}, not {expected}", _HINT)
+    _check(name, folder, hashlib.sha256(content))
     return content
+
+
+def checked(name: str, folder: Path = FOLDER) -> Path:
+    """The path of one shipped file, for what reads it by itself. Raises ModelLoadError like `read`."""
+    with _reporting(name), (folder / name).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    _check(name, folder, digest)
+    return folder / name
 
 
 def load(name: str, folder: Path = FOLDER) -> dict[str, NDArray[np.generic]]:
@@ -45,6 +50,24 @@ def load(name: str, folder: Path = FOLDER) -> dict[str, NDArray[np.generic]]:
 
 
 def fingerprint(name: str, folder: Path = FOLDER) -> str:
-    """The first 16 hexadecimal digits of a shipped file's recorded sha256."""
-    sums: dict[str, str] = json.loads((folder / SUMS).read_text())
-    return sums[name][:16]
+    """The first 16 hexadecimal digits of a shipped file's recorded sha256. Raises ModelLoadError when none is."""
+    return _recorded(name, folder)[:16]
+
+
+def _check(name: str, folder: Path, digest: hashlib._Hash) -> None:
+    expected, found = _recorded(name, folder), digest.hexdigest()
+    if found != expected:
+        raise ModelLoadError(f"the shipped file {name} is altered: sha256 {found}, not {expected}", _HINT)
+
+
+def _recorded(name: str, folder: Path) -> str:
+    with _reporting(name):
+        return str(json.loads((folder / SUMS).read_text())[name])
+
+
+@contextmanager
+def _reporting(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelLoadError(f"the shipped file {name} cannot be read: {error!r}", _HINT) from error
