@@ -22,7 +22,8 @@ from selfroute.types import Chunk, Generation, Span
 class SpanReader:
     """Answers with spans of the chunks. Deterministic; keeps nothing between questions. Any thread may use it.
 
-    calibrated: its confidence is a probability. calibration: used instead of the shipped one. term_weight: taken for the registry's sake, and not used.
+    calibrated: its confidence is a probability. calibration: used instead of the shipped one. term_weight: taken for
+    the registry's sake, and not used.
     """
 
     calibrated = True

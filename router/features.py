@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from selfroute.memory.languages import detect_language
 from selfroute.models.lexing import WORD, terms_of
 from selfroute.types import Features, Query
 
@@ -77,8 +78,8 @@ _RELATIONAL = re.compile(
 _NAME = re.compile(
     r"`[\w.:$-]+`|\b[A-Za-z_]\w*(?:(?:\.|::|->)[A-Za-z_]\w*)+|\b\w*[^\W_]_\w+|\b_\w+|\b[a-zA-Z]\w*\(\)|\b\w*[a-z][A-Z]\w*"
 )
-# Further names that a text has to spell to speak of what they name: in quotes, as HTTPError, and with a capital where no
-# sentence begins.
+# Further names that a text has to spell to speak of what they name: in quotes, as HTTPError, and with a capital where
+# no sentence begins.
 _SPELLED = re.compile(rf"[\"“']([\w.:$/-]+)[\"”']|{_NAME.pattern}|\b[A-Z]{{2,}}[a-z]\w+|(?<=[^.?!:\s] )[A-Z]\w*[a-z]\b")
 _ONE_NAME = re.compile(r"\W*[A-Za-z_$][\w$]*(?:(?:\.|::|->|#|/)[\w$]+)*(?:\(\))?\W*")
 _NOT_NAMES = re.compile(
@@ -146,5 +147,6 @@ def extract(query: Query, index: Index) -> Features:
 
 
 def _stands(name: str, index: Index) -> bool:
-    """Whether the corpus holds every part of a name, "Flask" and "run" of Flask.run."""
-    return all(index.knows(word) for word in WORD.findall(name) if terms_of(word))
+    """Whether the corpus holds every part of a name, "Flask" and "run" of Flask.run; of a file's without the ending."""
+    stem = name.rpartition(".")[0] if detect_language(name) else name
+    return all(index.knows(word) for word in WORD.findall(stem) if terms_of(word))

@@ -126,9 +126,9 @@ class Span:
 class Generation:
     """What a reader or generator made of a context. spans point into the chunks that it was given, best first.
 
-    finish: "untrusted" is a refusal that something which was read may have ordered. threshold: the confidence from which
-    its reader answers; None of a language model, which says itself whether it does.
+    finish: "untrusted" is a refusal that something which was read may have ordered.
     notes: what a person should know of how it came about, such as a citation that did not hold.
+    threshold: the confidence from which its reader answers; None of a language model, which decides that itself.
     """
 
     text: str
@@ -170,7 +170,7 @@ class Features:
     """What the router knows before anything is generated; booleans count as 0 or 1.
 
     n_edges: what the knowledge graph answers a relational question with; -1 when it has nothing to say.
-    n_unknown_names: names in the question, spelled as code or with a capital or quoted, that stand nowhere in the corpus.
+    n_unknown_names: names in the question, by quotes, capitals or spelling, that stand nowhere in the corpus.
     """
 
     n_words: int
@@ -242,8 +242,9 @@ class Attempt:
     """One route's try at a question, kept whether or not its answer was.
 
     degraded: it had to do with less than was asked for, for want of memory or of a server; the notes say what.
-    left_out: those of the best hits that the budget had no room for, best first. reading: what a trained reader makes of
-    the best chunks when a language model found no answer in them; for routing alone, its text is never given.
+    left_out: those of the best hits that the budget had no room for, best first.
+    reading: what a trained reader makes of the best chunks when a language model found no answer in them; for routing
+    alone, its text is never given.
     """
 
     route: str

@@ -1,7 +1,7 @@
 """Self-Route: retrieval first, and long context for what it does not answer, if the answer may stand elsewhere.
 
-After Li et al. 2024, "Retrieval Augmented Generation or Long-Context LLMs?", with its defect mended that a correct "there
-is no answer" is sent on as well (selfroute.router.policies.elsewhere).
+After Li et al. 2024, "Retrieval Augmented Generation or Long-Context LLMs?", with its defect mended that a correct
+"there is no answer" is sent on as well (selfroute.router.policies.elsewhere).
 """
 
 from __future__ import annotations
