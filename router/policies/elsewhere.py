@@ -48,8 +48,11 @@ class Doubt:
         """Accepts the last attempt, lets everything be read, or declines."""
         last = attempts[-1]
         if last.generation.answerable:
-            why = self.too_weak(last) if len(attempts) > 1 else ""
-            return decline(last, estimates, why) if why else accept(last, estimates)
+            if len(attempts) > 1 and (weak := self.too_weak(last)):
+                return Decision(
+                    last.route, estimates, f"the answer that {last.route} found is not given: {weak}", "decline"
+                )
+            return accept(last, estimates)
         if any(attempt.route == LONG_CONTEXT for attempt in attempts):
             return decline(last, estimates)
         goes_on, why = self.elsewhere(last, features)
