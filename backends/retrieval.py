@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from selfroute.memory.index import Index
 
 TOP_K = 24  # hits asked for; what the budget has no room for is left out
+N_BEST = 10  # hits that an answer is expected among: those left out are named in the attempt
+N_JUDGED = 12  # chunks in which the reader looks for what a model did not find
 EARLIER = "earlier attempt"  # in Hit.via
 COARSER = 2  # the built-in count of a text over that of a model's own tokenizer, at most
 
@@ -97,7 +99,8 @@ class RetrievalBackend:
             peak_bytes=peak_bytes(),
         )
         citations = verify(generation, chunks, self._index)
-        return Attempt(self.name, generation, citations, usage, tuple(chunks), tuple(self._notes(hits, chunks, budget)))
+        notes, left_out = tuple(self._notes(hits, chunks, budget)), _left_out(hits, chunks)
+        return Attempt(self.name, generation, citations, usage, tuple(chunks), notes, left_out=left_out)
 
     def _from_graph(self, known: GraphAnswer, seconds: float) -> Attempt:
         """Nothing was read by a reader: the tokens are those of the answer."""
@@ -123,7 +126,21 @@ class RetrievalBackend:
             self.name, query, ordered, self._index, best_first=lambda: best_first, live=live
         )
         notes = self._notes(hits, list(attempt.chunks), budget)
-        return replace(attempt, notes=(*notes, *attempt.notes))
+        read = set(attempt.chunks)
+        return replace(
+            self._judged(attempt, query, [chunk for chunk in best_first if chunk in read][:N_JUDGED]),
+            notes=(*notes, *attempt.notes),
+            left_out=_left_out(hits, attempt.chunks),
+        )
+
+    def _judged(self, attempt: Attempt, query: Query, best: Sequence[Chunk]) -> Attempt:
+        """The attempt of a model that found no answer with what a trained reader makes of the best chunks."""
+        if attempt.generation.finish != "declined" or not best or not getattr(self._reader, "calibrated", False):
+            return attempt
+        started = perf_counter()
+        reading = self._reader.read(query.text, best)
+        usage = attempt.usage + Usage(decode_seconds=perf_counter() - started)
+        return replace(attempt, usage=usage, reading=reading)
 
     def _notes(self, hits: list[Hit], chunks: list[Chunk], budget: int) -> list[str]:
         taken = {chunk.id for chunk in chunks}
@@ -138,6 +155,12 @@ class RetrievalBackend:
         if stale:
             notes.append(f"{stale} of {len(hits)} hits are of files that changed since they were indexed")
         return notes
+
+
+def _left_out(hits: Sequence[Hit], chunks: Sequence[Chunk]) -> tuple[Chunk, ...]:
+    """Those of the best hits that were not read, by themselves or as an equal text."""
+    read = {chunk.content_hash or chunk.id for chunk in chunks}
+    return tuple(hit.chunk for hit in hits[:N_BEST] if (hit.chunk.content_hash or hit.chunk.id) not in read)
 
 
 def _budget(query: Query) -> int:

@@ -196,6 +196,10 @@ class Index:
         """Inverse document frequency of a stemmed term over the chunks."""
         return self._keeper.reading(lambda view: view.snapshot.term_weight(term))
 
+    def knows(self, word: str) -> bool:
+        """Whether a word, in whatever form, stands in any chunk, its path or a name that it defines."""
+        return self._keeper.reading(lambda view: view.snapshot.knows(word))
+
     def read(self, path: str) -> str | None:
         """The text of a document as it is now, or None when it is gone or outside of the root."""
         from selfroute.memory.text import read_document  # with the patterns of secrets: 50 ms that a search can spare

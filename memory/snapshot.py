@@ -15,6 +15,7 @@ from selfroute.memory.catalog import Catalog, path_text, stem_text
 from selfroute.memory.lexical import Postings
 from selfroute.memory.ranking import N_LEXICAL, N_VECTOR, Fields, rank
 from selfroute.memory.vectors import FaissVectorStore
+from selfroute.models.lexing import terms_of
 from selfroute.types import Chunk
 
 PATH_COUNT = 2  # how often the words of a chunk's path count in its text
@@ -130,6 +131,11 @@ class Snapshot:
     def term_weight(self, term: str) -> float:
         """Inverse document frequency of a stemmed term over the chunks."""
         return self.content.idf(term)
+
+    def knows(self, word: str) -> bool:
+        """Whether a word, as it is or run together, stands in a chunk, its path or a name that it defines."""
+        whole, together = terms_of(word)[:1], terms_of(word.lower().replace("_", ""))[:1]
+        return any(self.content.n_rows_with(term) for term in (*whole, *together))
 
     def search(self, text: str, query_vector: NDArray[np.float32] | None, *, top_k: int) -> Ranked:
         """The best rows for a question. query_vector: (D,) unit float32, or None for lexical search alone."""

@@ -41,7 +41,11 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class Reader(Protocol):
-    """Extractive: every answer is a quote of the chunks, or none."""
+    """Extractive: every answer is a quote of the chunks, or none.
+
+    One whose confidence is a probability may say so, calibrated = True: then it is asked about what a language model
+    found no answer in.
+    """
 
     def read(self, question: str, chunks: Sequence[Chunk]) -> Generation:
         """The answer with its spans into `chunks`; answerable=False when the chunks do not hold one."""

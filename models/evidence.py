@@ -91,9 +91,9 @@ class EvidenceReader:
         lines = _Reading(asked, chunks, self._term_weight).best_lines()
         confidence = lines[0].cover if lines else 0.0
         if confidence < MIN_CONFIDENCE:
-            return Generation("", confidence=confidence, answerable=False, finish="declined")
+            return Generation("", confidence=confidence, answerable=False, finish="declined", threshold=MIN_CONFIDENCE)
         spans, text = quote(lines, chunks, asked.kind)
-        return Generation(text, spans, confidence)
+        return Generation(text, spans, confidence, threshold=MIN_CONFIDENCE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,11 @@ from selfroute.types import Chunk, Generation, Span
 class SpanReader:
     """Answers with spans of the chunks. Deterministic; keeps nothing between questions. Any thread may use it.
 
-    calibration: used instead of the shipped one. term_weight: taken for the registry's sake, and not used.
+    calibrated: its confidence is a probability. calibration: used instead of the shipped one. term_weight: taken for
+    the registry's sake, and not used.
     """
+
+    calibrated = True
 
     def __init__(
         self,
@@ -79,12 +82,17 @@ class SpanReader:
         choice = choose(windows)
         confidence = self.confidence(choice.odds)
         if not choice.spans or confidence < self._calibration.threshold:
-            return Generation("", confidence=confidence, answerable=False, finish="declined")
+            return Generation(
+                "", confidence=confidence, answerable=False, finish="declined", threshold=self._calibration.threshold
+            )
         spans = _distinct(choose_listed(windows), chunks) if asks_for_several(question) else ()
         spans = spans if len(spans) > 1 else choice.spans[:1]
         text = "\n".join(_quote(span, chunks) for span in spans)
         return Generation(
-            text, tuple(Span(s.chunk, s.start, s.end, self.confidence(s.score)) for s in spans), confidence
+            text,
+            tuple(Span(s.chunk, s.start, s.end, self.confidence(s.score)) for s in spans),
+            confidence,
+            threshold=self._calibration.threshold,
         )
 
     def choice(self, question: str, chunks: Sequence[Chunk], n_best: int = 5) -> Choice:

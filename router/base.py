@@ -12,8 +12,8 @@ from selfroute.types import Attempt, Decision, Estimate, Features, Query
 class Policy(Protocol):
     """Chooses a route. Deterministic: the same arguments give the same decision.
 
-    One that accepts every attempt with an answer may say so, keeps_answers = True: then a model's answer is streamed
-    while it is written.
+    One that accepts every first attempt with an answer may say so, keeps_answers = True: then a model's answer is
+    streamed while it is written.
     """
 
     @property

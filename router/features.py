@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from selfroute.models.lexing import WORD
+from selfroute.memory.languages import detect_language
+from selfroute.models.lexing import WORD, terms_of
 from selfroute.types import Features, Query
 
 if TYPE_CHECKING:
@@ -77,6 +78,9 @@ _RELATIONAL = re.compile(
 _NAME = re.compile(
     r"`[\w.:$-]+`|\b[A-Za-z_]\w*(?:(?:\.|::|->)[A-Za-z_]\w*)+|\b\w*[^\W_]_\w+|\b_\w+|\b[a-zA-Z]\w*\(\)|\b\w*[a-z][A-Z]\w*"
 )
+# Further names that a text has to spell to speak of what they name: in quotes, as HTTPError, and with a capital where
+# no sentence begins.
+_SPELLED = re.compile(rf"[\"“']([\w.:$/-]+)[\"”']|{_NAME.pattern}|\b[A-Z]{{2,}}[a-z]\w+|(?<=[^.?!:\s] )[A-Z]\w*[a-z]\b")
 _ONE_NAME = re.compile(r"\W*[A-Za-z_$][\w$]*(?:(?:\.|::|->|#|/)[\w$]+)*(?:\(\))?\W*")
 _NOT_NAMES = re.compile(
     r"\b(?:e\.g|i\.e|etc)\b|\b[A-Z]?[a-z]*\.(?:js|io|ai|net|com|org)\b|\b(?:GitHub|GraphQL|JavaScript|TypeScript|OAuth)\b"
@@ -109,6 +113,12 @@ def kind_of(text: str) -> Kind:
     )
 
 
+def names_in(text: str) -> tuple[str, ...]:
+    """The names that a question quotes, or spells as code does or with a capital, each once."""
+    plain = _NOT_NAMES.sub(" ", text[:MAX_CHARACTERS])
+    return tuple(dict.fromkeys(found[0].strip("`\"“”'()") for found in _SPELLED.finditer(plain)))
+
+
 def extract(query: Query, index: Index) -> Features:
     """The features of a question over an index; the same for the same question and state of the index."""
     kind, probe, stats = kind_of(query.text), index.probe(query.text, top_k=N_PROBED), index.stats
@@ -132,4 +142,11 @@ def extract(query: Query, index: Index) -> Features:
         corpus_files=stats.files,
         budget_tokens=query.budget_tokens,
         n_edges=len(related.edges) if related is not None else -1,
+        n_unknown_names=sum(not _stands(name, index) for name in names_in(query.text)),
     )
+
+
+def _stands(name: str, index: Index) -> bool:
+    """Whether the corpus holds every part of a name, "Flask" and "run" of Flask.run; of a file's without the ending."""
+    stem = name.rpartition(".")[0] if detect_language(name) else name
+    return all(index.knows(word) for word in WORD.findall(stem) if terms_of(word))

@@ -139,8 +139,8 @@ class SelfRouter:
     def stream(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Iterator[Event]:
         """The same, as it happens: decisions, the answer's text in pieces, the whole answer last.
 
-        The pieces come as a model writes them when the policy says that it keeps what answers (`keeps_answers`), and
-        once the answer is accepted otherwise.
+        The pieces come as a model writes them in a first attempt whose answer the policy says that it keeps
+        (`keeps_answers`), and once the answer is accepted otherwise.
         """
         return self._events(text, route, budget_tokens, live=True)
 
@@ -154,7 +154,7 @@ class SelfRouter:
         while decisions[-1].action == "try":
             backend = self._untried(decisions[-1].route, attempts)
             others = () if isinstance(policy, Forced) else self._others(backend.name, attempts)
-            made, given = yield from attempt(backend, query, attempts, others=others, live=live)
+            made, given = yield from attempt(backend, query, attempts, others=others, live=live and not attempts)
             attempts.append(noted(made))
             decisions.append(policy.decide(query, features, estimates, attempts))
             yield self._decided(decisions[-1], query)

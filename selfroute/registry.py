@@ -42,6 +42,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "always-long-context": "selfroute.router.policies.fixed:AlwaysLongContext",
         "random": "selfroute.router.policies.random:RandomPolicy",
         "rules": "selfroute.router.policies.rules:RulesPolicy",
+        "self-route": "selfroute.router.policies.self_route:SelfRoutePolicy",
     },
 }
 

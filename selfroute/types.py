@@ -128,6 +128,7 @@ class Generation:
 
     finish: "untrusted" is a refusal that something which was read may have ordered.
     notes: what a person should know of how it came about, such as a citation that did not hold.
+    threshold: the confidence from which its reader answers; None of a language model, which decides that itself.
     """
 
     text: str
@@ -137,6 +138,7 @@ class Generation:
     usage: Usage = field(default_factory=Usage)
     finish: Literal["stop", "length", "declined", "untrusted"] = "stop"
     notes: tuple[str, ...] = ()
+    threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ class Features:
     """What the router knows before anything is generated; booleans count as 0 or 1.
 
     n_edges: what the knowledge graph answers a relational question with; -1 when it has nothing to say.
+    n_unknown_names: names in the question, by quotes, capitals or spelling, that stand nowhere in the corpus.
     """
 
     n_words: int
@@ -187,6 +190,7 @@ class Features:
     budget_tokens: int
     resident_tokens: int = 0
     n_edges: int = -1
+    n_unknown_names: int = 0
 
     @property
     def corpus_fits(self) -> bool:
@@ -238,6 +242,9 @@ class Attempt:
     """One route's try at a question, kept whether or not its answer was.
 
     degraded: it had to do with less than was asked for, for want of memory or of a server; the notes say what.
+    left_out: those of the best hits that the budget had no room for, best first.
+    reading: what a trained reader makes of the best chunks when a language model found no answer in them; for routing
+    alone, its text is never given.
     """
 
     route: str
@@ -247,6 +254,8 @@ class Attempt:
     chunks: tuple[Chunk, ...] = ()
     notes: tuple[str, ...] = ()
     degraded: bool = False
+    left_out: tuple[Chunk, ...] = ()
+    reading: Generation | None = None
 
 
 @dataclass(frozen=True, slots=True)

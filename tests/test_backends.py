@@ -185,6 +185,16 @@ def test_retrieval_without_room_says_so_and_declines(index: Index) -> None:
     assert any("beyond the budget of 3 tokens" in note for note in attempt.notes)
 
 
+def test_retrieval_names_the_best_hits_that_it_had_no_room_for(index: Index) -> None:
+    backend = RetrievalBackend(index, EvidenceReader())
+    hits = [hit.chunk for hit in index.search(SIGNED, top_k=24)][:10]
+
+    assert backend.answer(Query(SIGNED)).left_out == ()
+    assert backend.answer(Query(SIGNED, budget_tokens=3)).left_out == tuple(hits)
+    some = backend.answer(Query(SIGNED, budget_tokens=150))
+    assert some.left_out == tuple(chunk for chunk in hits if chunk not in some.chunks) != ()
+
+
 def test_retrieval_gives_the_reader_the_best_hit_first(index: Index) -> None:
     reader = Listener()
     attempt = RetrievalBackend(index, reader).answer(Query(SIGNED))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from selfroute import Features, Query, SelfRouter
-from selfroute.router.features import extract, kind_of
+from selfroute.router.features import extract, kind_of, names_in
 
 
 def kinds(text: str) -> set[str]:
@@ -59,6 +59,38 @@ def test_a_question_for_one_value_is_of_no_kind_that_needs_the_whole_corpus(ques
 @pytest.mark.parametrize("question", ["a" * 100_000, "a_" * 50_000, "how is " * 15_000, "a.b" * 30_000, "." * 100_000])
 def test_the_kind_of_a_very_long_question_is_found_at_once(question: str) -> None:
     kind_of(question)
+
+
+@pytest.mark.parametrize(
+    ("question", "names"),
+    [
+        ("what does Flask.make_response do with `max-age`?", ("Flask.make_response", "max-age")),
+        ('who raises HTTPError for "teapot", and is MAX_RETRIES kept?', ("HTTPError", "teapot", "MAX_RETRIES")),
+        ("Where was the treaty of Westphalia signed? Nobody knows", ("Westphalia",)),
+        ("where is the session's cookie signed, e.g. in Node.js?", ()),
+        ("", ()),
+    ],
+)
+def test_names_are_quoted_or_spelled_as_such(question: str, names: tuple[str, ...]) -> None:
+    assert names_in(question) == names
+
+
+@pytest.mark.parametrize(
+    ("question", "n_unknown"),
+    [
+        ("where is sign_cookie defined", 0),
+        ("where is signCookie defined, in jar.py?", 0),
+        ("where is `SignCookie` or SIGN_COOKIE", 0),
+        ("where is sign_cookies_twice defined", 1),
+        ("does the Oven.bake or the jar.bakes_twice call Jupiter?", 2),
+        ("which kubernetes ingress is used", 0),
+    ],
+)
+def test_names_that_the_corpus_lacks_are_counted(tmp_path: Path, question: str, n_unknown: int) -> None:
+    (tmp_path / "jar.py").write_text("def sign_cookie(value, key):\n    return value + digest(value, key)\n")
+    (tmp_path / "oven.py").write_text("def bake(minutes=12):\n    return minutes * 60\n")
+    with SelfRouter.from_path(tmp_path) as router:
+        assert router.features(question).n_unknown_names == n_unknown
 
 
 def test_features_describe_the_question_the_search_and_the_corpus(tmp_path: Path) -> None:

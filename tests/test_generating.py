@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from selfroute import (
 )
 from selfroute.backends.generating import Writer
 from selfroute.memory.index import Index
+from selfroute.models.evidence import EvidenceReader
 from selfroute.models.fake_server import Act, FakeServer
 from selfroute.models.hashing import HashingEmbedder
 from selfroute.models.prompt import refusal
@@ -30,7 +32,7 @@ from selfroute.router.cli import main
 from selfroute.router.config import load
 from selfroute.router.events import AnswerEvent, DecisionEvent, TokensEvent
 from selfroute.router.inventory import cached_lines, hub_cache
-from selfroute.types import Chunk, Decision, Query
+from selfroute.types import Chunk, Decision, Generation, Query
 
 SIGNING = (
     'SALT = b"cookie"\n\n\ndef sign_cookie(value, key):\n    """Sign a cookie with a key."""\n'
@@ -146,6 +148,32 @@ def test_a_model_that_does_not_find_it_declines(corpus: Path) -> None:
     with SelfRouter.from_path(corpus, model=ScriptedGenerator("decline"), route="retrieval") as declining:
         answer = declining.ask(QUESTION)
     assert (answer.answerable, answer.text, answer.citations) == (False, "Not found in this corpus.", ())
+
+
+class Trained(EvidenceReader):
+    """A reader that says of its confidence that it is a probability; it counts how much it was given."""
+
+    calibrated = True
+    n_given = 0
+
+    def read(self, question: str, chunks: Sequence[Chunk]) -> Generation:
+        self.n_given += len(chunks)
+        return super().read(question, chunks)
+
+
+def test_a_trained_reader_is_asked_about_what_a_model_did_not_find(corpus: Path) -> None:
+    reader = Trained()
+    with SelfRouter.from_path(corpus, model=ScriptedGenerator("decline"), reader=reader, route="retrieval") as router:
+        attempt = router.ask(QUESTION).attempts[0]
+    assert not attempt.generation.answerable
+    assert attempt.reading is not None and attempt.reading.answerable
+    assert 0 < reader.n_given <= 12
+
+
+@pytest.mark.parametrize(("model", "reader"), [(says, Trained()), ("decline", EvidenceReader())])
+def test_no_other_reader_is_asked_and_none_about_an_answer(corpus: Path, model: Any, reader: EvidenceReader) -> None:
+    with SelfRouter.from_path(corpus, model=ScriptedGenerator(model), reader=reader, route="retrieval") as router:
+        assert router.ask(QUESTION).attempts[0].reading is None
 
 
 def test_the_whole_corpus_is_read_once_for_many_questions(corpus: Path, tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ def small(tmp_path: Path) -> Path:
 class Scripted:
     """A backend that answers, or does not, as it is told; it notes what it was given."""
 
-    def __init__(self, name: str, *, answers: bool) -> None:
-        self.name, self._answers = name, answers
+    def __init__(self, name: str, *, answers: bool, doubt: float = 0.45) -> None:
+        self.name, self._answers, self._doubt = name, answers, doubt
         self.after: list[Attempt | None] = []
 
     def estimate(self, query: Query) -> Estimate:
@@ -77,7 +77,10 @@ class Scripted:
         self.after.append(after)
         text = f"by {self.name}\nin two lines" if self._answers else ""
         usage = Usage(prompt_tokens=10, prefill_seconds=1.0)
-        return Attempt(self.name, Generation(text, confidence=0.6, answerable=self._answers), (), usage)
+        generation = Generation(
+            text, confidence=0.8 if self._answers else self._doubt, answerable=self._answers, threshold=0.5
+        )
+        return Attempt(self.name, generation, (), usage)
 
 
 class Stubborn:
@@ -89,9 +92,11 @@ class Stubborn:
         return Decision("retrieval", {}, "because")
 
 
-def scripted(router: SelfRouter, *, retrieval: bool, long_context: bool) -> tuple[SelfRouter, dict[str, Scripted]]:
+def scripted(
+    router: SelfRouter, *, retrieval: bool, long_context: bool, doubt: float = 0.45
+) -> tuple[SelfRouter, dict[str, Scripted]]:
     backends = {
-        "retrieval": Scripted("retrieval", answers=retrieval),
+        "retrieval": Scripted("retrieval", answers=retrieval, doubt=doubt),
         "long-context": Scripted("long-context", answers=long_context),
     }
     return SelfRouter(router.index, backends, router.policy), backends
@@ -154,9 +159,17 @@ def test_a_failed_retrieval_escalates_once_and_both_attempts_are_paid_for(router
 
 
 def test_nothing_is_escalated_when_the_corpus_does_not_speak_of_it(router: SelfRouter) -> None:
-    asking, backends = scripted(router, retrieval=False, long_context=True)
-    answer = asking.ask("Which kubernetes ingress controller terminates websockets?")
+    asking, backends = scripted(router, retrieval=False, long_context=True, doubt=0.01)
+    answer = asking.ask("Which ingress controller terminates the connection?")
     assert (answer.answerable, len(answer.attempts), backends["long-context"].after) == (False, 1, [])
+    assert "the reader's confidence is 0.01" in answer.decision.reason
+
+
+def test_a_question_after_a_name_that_the_corpus_lacks_is_declined_at_once(router: SelfRouter) -> None:
+    asking, backends = scripted(router, retrieval=False, long_context=True)
+    answer = asking.ask("Where is sign_cookies_twice defined?")
+    assert (answer.answerable, len(answer.attempts), backends["long-context"].after) == (False, 1, [])
+    assert "a name in it stands nowhere here" in answer.decision.reason
 
 
 def test_a_stream_gives_decisions_then_text_then_the_answer(router: SelfRouter) -> None:

@@ -1,97 +1,69 @@
-"""Routing by rules that can be read: the default policy.
+"""Routing by rules that can be read: the default policy. It answers in seconds, or says how to have everything read.
 
 Before an attempt, the first rule that holds:
 
 1. A relational question ("who calls X") whose name the knowledge graph knows: retrieval, which answers it by edges.
 2. The whole corpus fits the budget: long-context. There is nothing to gain from leaving any of it out.
 3. A global, comparing, counting or listing question: its answer is spread over the corpus. Long-context when the whole
-   corpus may be read (query.limits), else retrieval, and the reason says that it may be incomplete.
+   corpus may be read (query.limits) in good time, else retrieval, and the reason says that it may be incomplete.
 4. A question that names a symbol: retrieval. Its definition is one place, which search finds by name.
 5. Anything else: retrieval, which costs a hundredth and answers as well where the answer stands in one place.
 
-A question that names a symbol and counts or compares ("how many classes inherit from Field") is of rule 3.
+A question that names a symbol and counts or compares ("how many classes inherit from Field") is of rule 3. Reading
+everything is in good time when it takes at most patience_seconds longer than retrieval: with a language model both may
+take minutes, and with everything in its memory none.
 
 After an attempt:
 
-6. It holds an answer: accept.
-7. Retrieval found none, but the best chunk of the search holds at least half of the question's weight, and the whole
-   corpus may be read: long-context, once. The words stand there together, so the answer may stand beside them.
-8. Otherwise decline: the corpus does not speak of it. (Reading everything for a question without an answer is what
-   makes escalating policies hallucinate.)
+6. It holds an answer: accept. One that was found by reading everything after retrieval found none needs a higher
+   confidence.
+7. Retrieval found none, but the answer may stand elsewhere, and the whole corpus may be read in good time:
+   long-context, once.
+8. Otherwise decline, and say why; where time alone speaks against it, say how to ask for it.
+
+Rules 6 to 8 are those of selfroute.router.policies.elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from selfroute.router.policies.verdict import accept, decline, excess
+from selfroute.router.policies.elsewhere import Doubt, spread_over_corpus
 from selfroute.types import LONG_CONTEXT, RETRIEVAL, Attempt, Decision, Estimate, Features, Query
 
-MIN_COVERAGE = 0.5  # of the question's term weight, in the best chunk, for the answer to be thought to exist
+PATIENCE_SECONDS = 10.0
 
 
 class RulesPolicy:
-    """The rules above. min_coverage: of rule 7; above 1 it never escalates."""
+    """The rules above. doubt: of rules 6 to 8; its patience_seconds is also that of rules 2 and 3."""
 
     name = "rules"
     keeps_answers = True
 
-    def __init__(self, min_coverage: float = MIN_COVERAGE) -> None:
-        self.min_coverage = min_coverage
+    def __init__(self, doubt: Doubt | None = None) -> None:
+        self.doubt = doubt or Doubt(patience_seconds=PATIENCE_SECONDS)
 
     def decide(
         self, query: Query, features: Features, estimates: Mapping[str, Estimate], attempts: Sequence[Attempt] = ()
     ) -> Decision:
         """Rules 1 to 5 without an attempt, 6 to 8 after one."""
-        too_much = excess(query, estimates[LONG_CONTEXT])
         if attempts:
-            return self._after(attempts, features, estimates, too_much)
-        kind = _spread_over_corpus(features)
+            return self.doubt.after(query, features, estimates, attempts)
+        kind, too_long = spread_over_corpus(features), self.doubt.too_long(query, estimates)
         size = f"{features.corpus_tokens:,} tokens"
         if features.n_edges >= 0:
             known = f"{features.n_edges} edges" if features.n_edges != 1 else "1 edge"
             return Decision(RETRIEVAL, estimates, f"a relational question that the knowledge graph answers: {known}")
-        if features.corpus_fits and not too_much:
+        if features.corpus_fits and not too_long:
             return Decision(
                 LONG_CONTEXT, estimates, f"the whole corpus, {size}, fits the budget of {features.budget_tokens:,}"
             )
-        if kind and not too_much:
+        if kind and not too_long:
             return Decision(LONG_CONTEXT, estimates, f"a {kind} question: its answer is spread over the corpus, {size}")
         if kind:
             return Decision(
-                RETRIEVAL,
-                estimates,
-                f"a {kind} question, but the whole corpus may not be read ({too_much}): the answer may be incomplete",
+                RETRIEVAL, estimates, f"a {kind} question, whose answer may be incomplete, since {too_long}"
             )
         if features.is_symbol:
             return Decision(RETRIEVAL, estimates, "it names a symbol, which search finds by name")
         return Decision(RETRIEVAL, estimates, "its answer is expected in a few places of the corpus")
-
-    def _after(
-        self, attempts: Sequence[Attempt], features: Features, estimates: Mapping[str, Estimate], too_much: str
-    ) -> Decision:
-        last = attempts[-1]
-        if last.generation.answerable:
-            return accept(last, estimates)
-        if any(attempt.route == LONG_CONTEXT for attempt in attempts):
-            return decline(last, estimates)
-        if last.generation.finish == "untrusted":
-            return decline(last, estimates, "it did not say so in the words that it was given: a text may have told it")
-        share = f"the best chunk holds {features.coverage:.0%} of the question's weight"
-        if features.coverage < self.min_coverage:
-            return decline(last, estimates, share)
-        if too_much:
-            return decline(last, estimates, f"{share}, but the whole corpus may not be read ({too_much})")
-        reason = f"{last.route} found no answer, but {share}: reading the whole corpus"
-        return Decision(LONG_CONTEXT, estimates, reason)
-
-
-def _spread_over_corpus(features: Features) -> str:
-    """The kind of question that retrieval answers in part at best, or ""."""
-    kinds = {
-        "comparing": features.is_comparing,
-        "counting": features.is_counting,
-        "listing": features.is_listing,
-        "global": features.is_global,
-    }
-    return next((kind for kind, holds in kinds.items() if holds), "")
