@@ -8,12 +8,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from selfroute.backends.base import Attempting, Progress
+from selfroute.backends.cards import Card, card
 from selfroute.backends.citations import verify
 from selfroute.backends.context import arrange, choose
 from selfroute.backends.generating import Writer, finish
 from selfroute.backends.relations import GraphAnswer, from_graph
 from selfroute.errors import ContextOverflowError
 from selfroute.models.base import Reader
+from selfroute.models.explaining import asks_to_explain
 from selfroute.models.metering import peak_bytes
 from selfroute.models.tokenizer import wordpiece
 from selfroute.types import RETRIEVAL, Attempt, Chunk, Estimate, Hit, Query, Usage
@@ -42,10 +44,12 @@ class RetrievalBackend:
         *,
         writer: Writer | None = None,
         top_k: int = TOP_K,
+        cards: bool = True,
         progress: Progress | None = None,
     ) -> None:
-        """writer: answers instead of the reader."""
+        """writer: answers instead of the reader. cards: whether what asks for an explanation is answered by a card."""
         self._index, self._reader, self._writer, self._top_k = index, reader, writer, top_k
+        self._cards = cards
         self._progress: Progress = progress or (lambda stage, done, total: None)
 
     def estimate(self, query: Query) -> Estimate:
@@ -62,6 +66,7 @@ class RetrievalBackend:
     def stream(self, query: Query, *, after: Attempt | None = None, live: bool = True) -> Attempting:
         """Searches, packs and reads; a relational question is answered by the knowledge graph.
 
+        A question that asks for an explanation is answered by a card, unless a model writes.
         A model is not asked what the graph is sure of. The attempt's chunks are those read, best first; the
         generation's spans point into them.
 
@@ -83,7 +88,9 @@ class RetrievalBackend:
         packed = perf_counter()
 
         self._progress("read", 0, len(chunks))
-        generation = self._reader.read(query.text, chunks)
+        made = card(query.text, chunks, self._index) if self._cards and asks_to_explain(query.text) else None
+        if made is None:
+            made = Card(self._reader.read(query.text, chunks), tuple(chunks), ())
         self._progress("read", len(chunks), len(chunks))
         read = perf_counter()
 
@@ -91,13 +98,14 @@ class RetrievalBackend:
         usage = Usage(
             prompt_tokens=context.n_tokens,
             cached_tokens=sum(chunk.n_tokens for chunk in chunks if chunk.id in known),
-            new_tokens=wordpiece().count(generation.text),
+            new_tokens=wordpiece().count(made.generation.text),
             prefill_seconds=packed - started,
             decode_seconds=read - packed,
             peak_bytes=peak_bytes(),
         )
-        citations = verify(generation, chunks, self._index)
-        return Attempt(self.name, generation, citations, usage, tuple(chunks), tuple(self._notes(hits, chunks, budget)))
+        citations = verify(made.generation, made.chunks, self._index)
+        notes = (*self._notes(hits, chunks, budget), *made.notes)
+        return Attempt(self.name, made.generation, citations, usage, made.chunks, notes)
 
     def _from_graph(self, known: GraphAnswer, seconds: float) -> Attempt:
         """Nothing was read by a reader: the tokens are those of the answer."""
