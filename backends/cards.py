@@ -1,21 +1,22 @@
-"""A card: what a question that no single quote answers is about, made of quotes and graph facts alone.
+"""A card: the answer to a question that no single quote answers, made of quotes and graph facts alone.
 
-At most three subjects, each a definition (or, in prose, a section) that the question's words find: what it is, the few
-lines that do it, what it calls, who uses it. Nothing is worded but the labels; every quote stands behind its place.
+Each of its subjects is told by what it is (signature, first sentence of what is said of it), the few lines of it that
+the question finds, and its edges: what it calls or inherits from, who uses or extends it. Nothing is worded but the
+labels; every quote stands behind its place.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from selfroute.backends.surroundings import Fact, facts_of, head_of
-from selfroute.memory.graph.nodes import Node
+from selfroute.backends.subjects import Subject, line_number, subjects
+from selfroute.backends.surroundings import CALLS, INHERITS, Fact, facts_of, head_of, naming_line
 from selfroute.models.evidence import MIN_CONFIDENCE, Reading
 from selfroute.models.question import parse
-from selfroute.models.quoting import Line
+from selfroute.models.quoting import Line, completed
 from selfroute.models.sentences import PROSE_KINDS, Role
 from selfroute.types import Chunk, Generation, Span
 
@@ -23,32 +24,30 @@ if TYPE_CHECKING:
     from selfroute.memory.graph.graph import KnowledgeGraph
     from selfroute.memory.index import Index
 
-MAX_SUBJECTS = 3
-MAX_LINES = 24  # of a card
-N_LOOKED_AT = 80  # lines, best first, whose definitions may become subjects
-N_LINES = 3  # of a subject that say what it does; sentences of prose
-N_ALONE = 6  # ... of the only subject
-N_FACTS = 3  # edges of a subject
+MAX_LINES = 24  # of a card; its subjects have equal parts
+N_OWN = (8, 5, 3)  # quotes from inside a subject, when there is one, when there are two, three
+MAX_QUOTE_LINES = 4  # of a statement or a sentence
+MAX_CHARACTERS = 240  # of a quote; a longer one is cut at a word
 N_HELD = 6  # concepts that one place may be asked to hold; a long question names more than any place does
-FURTHER_LINE = 0.3  # of the rank of a subject's second to fourth line that counts for it beside its first
-SECOND = 0.5  # of the first subject's worth, for a further one
-KNOWN = 0.5  # of a subject's worth that does not depend on what it holds beyond the subjects before it
+
+NEW_WORDS = 6  # a line that says as many as the card does not say yet counts in full
+NOTHING_NEW = 0.3  # ... and one that says none counts this much
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """generation: its spans point into chunks, those that were read first. notes: how the card came about."""
+    """generation: its spans point into chunks, those that were read first. notes: what the card is about."""
 
     generation: Generation
     chunks: tuple[Chunk, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def card(question: str, chunks: Sequence[Chunk], index: Index) -> Card | None:
     """The card for a question; None when the chunks do not cover it. chunks: best first. Deterministic.
 
     confidence: as the evidence reader's, the share of the question's weight that stands on the best line and around it,
-    but of the N_HELD weightiest concepts at most: it differs for questions that name more.
+    but of its N_HELD weightiest concepts at most. So it differs only for questions that name more than these.
     """
     reading = Reading(parse(question), chunks, index.term_weight)
     lines = reading.best_lines()
@@ -56,84 +55,27 @@ def card(question: str, chunks: Sequence[Chunk], index: Index) -> Card | None:
     if confidence < MIN_CONFIDENCE:
         return None
 
-    def find(graph: KnowledgeGraph) -> tuple[list[_Subject], list[list[Fact]]]:
-        subjects = _choose(_subjects(lines[:N_LOOKED_AT], chunks, reading, graph), reading)
-        shown = {subject.node for subject in subjects}
-        return subjects, [facts_of(subject.node, shown, reading, graph) for subject in subjects]
+    def find(graph: KnowledgeGraph) -> list[tuple[Subject, list[Fact]]]:
+        about = subjects(lines, chunks, reading, graph)
+        paths = {subject.node.path for subject in about}
+        return [(subject, facts_of(subject.node, paths, reading, graph)) for subject in about]
 
-    subjects, facts = index.from_graph(find)
-    rows = list(dict.fromkeys(fact.row for of_one in facts for fact in of_one))
+    found = index.from_graph(find)
+    rows = list(dict.fromkeys(fact.row for _, facts in found for fact in facts))
     stored = index.chunks_at(rows) if rows else []
     if stored is None:  # rewritten this moment: the reader answers
         return None
     deck = _Deck(chunks, dict(zip(rows, stored, strict=True)))
-    n_lines = N_ALONE if len(subjects) == 1 else N_LINES
-    for subject, of_one in zip(subjects, facts, strict=True):
-        deck.tell(subject, of_one, n_lines)
+    for n, (subject, facts) in enumerate(found, 1):
+        deck.tell(subject, facts, N_OWN[len(found) - 1], MAX_LINES * n // len(found))
+    about = ", ".join(str(subject.node) for subject, _ in found)
     generation = Generation("\n".join(deck.told), tuple(dict.fromkeys(deck.spans)), confidence)
-    names = ", ".join(str(subject.node) for subject in subjects)
-    return Card(generation, tuple(deck.chunks), (f"a card made of quotes about {names}",))
+    return Card(generation, tuple(deck.chunks), (f"a card made of quotes about {about}",))
 
 
 def _confidence(line: Line, reading: Reading) -> float:
-    """The line's cover, measured against the N_HELD weightiest concepts of the question."""
     most = sum(sorted(reading.weight.weights)[-N_HELD:])
     return min(1.0, line.cover * reading.weight.total / most)
-
-
-@dataclass(slots=True)
-class _Subject:
-    """A definition, a section or a file, with the lines of it that the question finds, best first."""
-
-    node: Node
-    lines: list[Line] = field(default_factory=list)
-    mask: int = 0
-
-    @property
-    def worth(self) -> float:
-        first, *more = (line.rank for line in self.lines[:4])
-        return first + FURTHER_LINE * sum(more) / 3
-
-
-def _subjects(
-    lines: Sequence[Line], chunks: Sequence[Chunk], reading: Reading, graph: KnowledgeGraph
-) -> list[_Subject]:
-    found: dict[Node, _Subject] = {}
-    for line in lines:
-        chunk = chunks[line.chunk]
-        node = _node(chunk, _line_number(chunk, line), graph)
-        subject = found.setdefault(node, _Subject(node, [], reading.matcher.mask(node.name)))
-        subject.lines.append(line)
-        unit = line.units[line.unit]
-        subject.mask |= reading.matcher.mask(chunk.text[unit.start : unit.end])
-    return list(found.values())
-
-
-def _node(chunk: Chunk, line: int, graph: KnowledgeGraph) -> Node:
-    """What a line belongs to: the innermost definition of code, the section of prose."""
-    if chunk.kind in PROSE_KINDS:
-        return Node(chunk.path, chunk.symbol)
-    return graph.enclosing(chunk.path, line)
-
-
-def _choose(subjects: list[_Subject], reading: Reading) -> list[_Subject]:
-    """At most MAX_SUBJECTS: the best, then those that hold most of what the ones before lack of the question."""
-    weight, total = reading.weight, reading.weight.total
-    chosen: list[_Subject] = []
-    covered = 0
-    while subjects and len(chosen) < MAX_SUBJECTS:
-
-        def gain(subject: _Subject, covered: int = covered) -> float:
-            new = (weight[covered | subject.mask] - weight[covered]) / total
-            return subject.worth * (KNOWN + (1 - KNOWN) * new)
-
-        best = max(subjects, key=gain)
-        if chosen and best.worth < SECOND * chosen[0].worth:
-            break
-        subjects.remove(best)
-        chosen.append(best)
-        covered |= best.mask
-    return chosen
 
 
 class _Deck:
@@ -145,91 +87,114 @@ class _Deck:
         self.spans: list[Span] = []
         self._by_row = by_row
         self._places = {chunk.id: i for i, chunk in enumerate(self.chunks)}
-        self._quoted: set[tuple[str, int]] = set()
+        self._quoted: set[tuple[str, int]] = set()  # path and line
+        self._said: set[str] = set()
 
-    def tell(self, subject: _Subject, facts: Sequence[Fact], n_lines: int) -> None:
-        """A heading, the subject's own lines as they stand, then its edges."""
-        own = [fact for fact in facts if not fact.relation]
-        told = [self._told("", head, span) for fact in own for head, span in self._head(fact)]
-        picked: list[tuple[int, Span]] = []
-        for line in subject.lines:
-            chunk, unit = self.chunks[line.chunk], line.units[line.unit]
-            number = _line_number(chunk, line)
-            if len(picked) == n_lines or unit.role & (Role.IMPORT | Role.NAME_ONLY):
-                continue
-            if (chunk.path, number) not in self._quoted:
-                self._quoted.add((chunk.path, number))
-                picked.append((number, _trimmed(chunk, Span(line.chunk, unit.start, unit.end, line.score))))
-        told += [self._told("", self.chunks[span.chunk], span) for _, span in sorted(picked)]
+    def tell(self, subject: Subject, facts: Sequence[Fact], n_own: int, end: int) -> None:
+        """A heading, what it is, the lines of it as they stand, its edges; the card has at most `end` lines then."""
+        itself = next((fact for fact in facts if not fact.relation), None)
+        self.told.append(f"`{subject.node}`" + (f", {itself.kind}" if itself else ""))
+        if itself:
+            chunk, at = self._chunk(itself.row)
+            for first, last in head_of(chunk, itself.line, subject.node.last):
+                self._quote("", Span(at, first, last, 1.0))
+        for span in self._pick(subject.lines, n_own):
+            self._quote("", span)
         for fact in facts:
-            if fact.relation:
-                chunk = self._by_row[fact.row]
-                span = _line_of(chunk, fact.line, self._place(chunk), fact.certainty)
-                if span is not None:
-                    told.append(self._told(_label(fact), chunk, span))
-        if told and len(self.told) + 2 <= MAX_LINES:
-            self.told += [_heading(subject.node, own), *told][: MAX_LINES - len(self.told)]
+            if fact.relation and len(self.told) < end:
+                chunk, at = self._chunk(fact.row)
+                name = f"`{fact.node}`" if fact.node.name else "the top of the file"
+                self._quote(f"{fact.relation} {name}, ", _one_line(chunk, fact, at))
 
-    def _head(self, fact: Fact) -> list[tuple[Chunk, Span]]:
-        chunk = self._by_row[fact.row]
-        at = self._place(chunk)
-        spans = [_trimmed(chunk, Span(at, start, end, 1.0)) for start, end in head_of(chunk, fact.line, fact.node.last)]
-        for span in spans:
-            first = chunk.start_line + chunk.text.count("\n", 0, span.start)
-            last = chunk.start_line + chunk.text.count("\n", 0, span.end)
-            self._quoted |= {(chunk.path, number) for number in range(first, last + 1)}
-        return [(chunk, span) for span in spans]
+    def _pick(self, lines: Sequence[Line], n: int) -> list[Span]:
+        """The n best of the lines that are not quoted yet, as they stand; what says something new comes first."""
+        left = [line for line in lines if not self._role(line) & (Role.IMPORT | Role.NAME_ONLY)]
+        picked: list[Span] = []
+        while left and len(picked) < n:
+            best = max(left, key=lambda line: line.rank * self._novelty(self._unit_text(line)))
+            left.remove(best)
+            chunk = self.chunks[best.chunk]
+            first, last = completed(best, chunk.text, "", MAX_QUOTE_LINES)
+            span = Span(best.chunk, best.units[first].start, best.units[last].end, best.score)
+            if self._take(span):
+                picked.append(span)
+        return sorted(picked, key=lambda span: line_number(self.chunks[span.chunk], span.start))
 
-    def _place(self, chunk: Chunk) -> int:
+    def _take(self, span: Span) -> bool:
+        """Whether no line of the span was quoted before; they all are from now on."""
+        chunk = self.chunks[span.chunk]
+        first, last = line_number(chunk, span.start), line_number(chunk, span.end)
+        lines = {(chunk.path, number) for number in range(first, last + 1)}
+        if chunk.kind not in PROSE_KINDS and lines & self._quoted:
+            return False
+        self._quoted |= lines
+        self._said |= _words(chunk.text[span.start : span.end])
+        return True
+
+    def _quote(self, label: str, span: Span) -> None:
+        """`  label path:line: quote`; a quote of several lines is told on one, a long one to a word's end."""
+        chunk = self.chunks[span.chunk]
+        start, end = _bare(chunk.text, span.start, span.end)
+        cut = _cut(chunk.text, start, end)
+        first, last = line_number(chunk, start), line_number(chunk, cut)
+        self._take(Span(span.chunk, start, cut))
+        self.spans.append(Span(span.chunk, start, cut, span.score))
+        place = f"{chunk.path}:{first}" + (f"-{last}" if last > first else "")
+        text = re.sub(r"\s*\n\s*", " ", chunk.text[start:cut]) + (" ..." if cut < end else "")
+        self.told.append(f"  {label}{place}: {text}")
+
+    def _chunk(self, row: int) -> tuple[Chunk, int]:
+        """A stored chunk and its place among self.chunks."""
+        chunk = self._by_row[row]
         if chunk.id not in self._places:
             self._places[chunk.id] = len(self.chunks)
             self.chunks.append(chunk)
-        return self._places[chunk.id]
+        return chunk, self._places[chunk.id]
 
-    def _told(self, label: str, chunk: Chunk, span: Span) -> str:
-        """`  label path:line: quote`, a quote of several lines as one."""
-        self.spans.append(span)
-        first = chunk.start_line + chunk.text.count("\n", 0, span.start)
-        last = chunk.start_line + chunk.text.count("\n", 0, span.end)
-        place = f"{chunk.path}:{first}" + (f"-{last}" if last > first else "")
-        return f"  {label + ' ' if label else ''}{place}: {_on_one_line(chunk.text[span.start : span.end])}"
+    def _role(self, line: Line) -> Role:
+        return line.units[line.unit].role
 
+    def _unit_text(self, line: Line) -> str:
+        unit = line.units[line.unit]
+        return self.chunks[line.chunk].text[unit.start : unit.end]
 
-def _heading(node: Node, own: Sequence[Fact]) -> str:
-    kind = next((fact.kind for fact in own), "")
-    return f"`{node}`" + (f", {kind}" if kind else "")
+    def _novelty(self, text: str) -> float:
+        new = min(1.0, len(_words(text) - self._said) / NEW_WORDS)
+        return NOTHING_NEW + (1 - NOTHING_NEW) * new
 
 
-def _label(fact: Fact) -> str:
-    return f"{fact.relation} `{fact.node}`," if fact.node.name else f"{fact.relation} the file itself,"
-
-
-def _line_number(chunk: Chunk, line: Line) -> int:
-    return chunk.start_line + chunk.text.count("\n", 0, line.units[line.unit].start)
-
-
-def _line_of(chunk: Chunk, line: int, at: int, score: float) -> Span | None:
-    """One line of a chunk, None when it is not in it."""
+def _one_line(chunk: Chunk, fact: Fact, at: int) -> Span:
+    """The fact's line of a chunk, of a definition the one that names it; the whole chunk when it is not in it."""
     lines = chunk.text.split("\n")
+    line = naming_line(chunk, fact.line, fact.node.last) if fact.relation in (CALLS, INHERITS) else fact.line
     n = line - chunk.start_line
-    if not 0 <= n < len(lines) or not lines[n].strip():
-        return None
+    if not 0 <= n < len(lines):
+        return Span(at, 0, len(chunk.text), fact.certainty)
     start = sum(len(before) + 1 for before in lines[:n])
-    return _trimmed(chunk, Span(at, start, start + len(lines[n]), score))
+    return Span(at, start, start + len(lines[n]), fact.certainty)
 
 
+_WORD = re.compile(r"[^\W\d_]{4,}")
 _OPENING = re.compile(r"\s*(?:[rbfuRBFU]{0,2}(?:\"\"\"|''')\s*)?")
-_CLOSING = re.compile(r"\s*(?:\"\"\"|''')?\s*$")
+_CLOSING = re.compile(r"\s*(?:\"\"\"|''')?\s*\Z")
 
 
-def _trimmed(chunk: Chunk, span: Span) -> Span:
-    """The span without the space around it and without a docstring's quotes, when something is left."""
-    text = chunk.text[span.start : span.end]
-    opening, closing = _OPENING.match(text), _CLOSING.search(text)
-    assert opening and closing
-    start, end = span.start + opening.end(), span.start + closing.start()
-    return Span(span.chunk, start, end, span.score) if start < end else span
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower()))
 
 
-def _on_one_line(text: str) -> str:
-    return re.sub(r"\s*\n\s*", " ", text.strip())
+def _bare(text: str, start: int, end: int) -> tuple[int, int]:
+    """The bounds without the space around and without a docstring's quotes, unless nothing else is there."""
+    opening = _OPENING.match(text, start, end)
+    inner = opening.end() if opening else start
+    closing = _CLOSING.search(text, inner, end)
+    last = closing.start() if closing else end
+    return (inner, last) if inner < last else (start, end)
+
+
+def _cut(text: str, start: int, end: int) -> int:
+    """Where a quote ends: at its end, or before the word that is too much."""
+    if end - start <= MAX_CHARACTERS:
+        return end
+    place = max(text.rfind(space, start, start + MAX_CHARACTERS) for space in " \n\t")
+    return len(text[:place].rstrip()) if place > start else start + MAX_CHARACTERS

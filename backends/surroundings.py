@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from selfroute.memory.catalog import SOURCE, path_kind
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from selfroute.memory.graph.graph import KnowledgeGraph
 
 CALLS, INHERITS, USED, EXTENDED = "calls", "inherits from", "used by", "extended by"
-N_EDGES = 3  # of a definition that a card has room for
-MAX_HEAD = 8  # lines of a signature, and of a docstring's first sentence
-N_BELOW = 2  # lines between a signature and what is said of it
-NEW_FILE = 0.15  # what an edge gains by leading to a file that the card does not name yet
-NOT_SOURCE = 0.4  # what an edge loses in a test, an example or a document
+MAX_EDGES = 6
+MAX_HEAD = 8  # lines of a signature, and of what is said first
+N_BELOW = 2  # lines after a signature in which that begins
+
+# What an edge is worth beside the share of the question's weight that its other end names.
+NEW_FILE = 0.4  # it leads into a file that the card does not speak of yet
+CERTAINTY = 0.1
+NOT_SOURCE = 0.4  # lost by one into a test, an example, a document, unless the question is about tests
 
 
 class Fact(NamedTuple):
@@ -37,67 +40,70 @@ class Fact(NamedTuple):
     certainty: float = 1.0
 
 
-def facts_of(node: Node, shown: set[Node], reading: Reading, graph: KnowledgeGraph) -> list[Fact]:
-    """The definition itself, then at most N_EDGES edges of it. shown: what the card shows anyway.
+def facts_of(node: Node, paths: Collection[str], reading: Reading, graph: KnowledgeGraph) -> list[Fact]:
+    """The definition itself, then at most MAX_EDGES edges of it, the best of each kind in turn.
 
-    Of many edges those count that lead to what the question speaks of, then those into other files.
+    Of many edges those count that lead to what the question speaks of, then those out of `paths`. Nothing for what the
+    graph does not define, such as a section.
     """
     placed = graph.place(node) if node.name else None
     if placed is None:
         return []
-    kind = graph.kind(node)
-    paths = {other.path for other in shown}
+    weight, about_tests = reading.weight, reading.asked.about_tests
 
     def worth(fact: Fact) -> float:
-        said = reading.weight[reading.matcher.mask(f"{fact.node.name} {fact.node.path}")] / (reading.weight.total or 1.0)
-        new = NEW_FILE if fact.node.path and fact.node.path not in paths else 0.0
-        return said + new + 0.1 * fact.certainty - (NOT_SOURCE if path_kind(fact.node.path) != SOURCE else 0.0)
+        other = fact.node
+        said = weight[reading.matcher.mask(f"{other.name} {other.path}")] / (weight.total or 1.0)
+        elsewhere = NEW_FILE if other.path not in paths else 0.0
+        aside = NOT_SOURCE if not about_tests and path_kind(other.path) != SOURCE else 0.0
+        return said + elsewhere + CERTAINTY * fact.certainty - aside
 
-    ranked = [
+    kind = graph.kind(node)
+    sides = [
         sorted((fact for fact in side if fact.certainty >= POSSIBLE and fact.node != node), key=worth, reverse=True)
         for side in _sides(node, kind, graph)
     ]
-    taken: dict[Node, tuple[int, Fact]] = {}
-    while any(ranked) and len(taken) < N_EDGES:  # the best of each side in turn
-        for n, side in enumerate(ranked):
-            if side and len(taken) < N_EDGES:
+    taken: dict[Node, Fact] = {}
+    while any(sides) and len(taken) < MAX_EDGES:
+        for side in sides:
+            if side and len(taken) < MAX_EDGES:
                 fact = side.pop(0)
-                taken.setdefault(fact.node, (n, fact))
-    edges = [fact for _, fact in sorted(taken.values(), key=lambda item: item[0])]
-    return [Fact("", node, placed.row, placed.fact.line, kind), *edges]
+                taken.setdefault(fact.node, fact)
+    return [Fact("", node, placed.row, placed.fact.line, kind), *taken.values()]
 
 
 def _sides(node: Node, kind: str, graph: KnowledgeGraph) -> list[list[Fact]]:
-    used = [_at(USED, edge.source, edge) for edge in graph.callers(node) + graph.references(node)]
+    used = [_shown(USED, edge.source, edge) for edge in graph.callers(node) + graph.references(node)]
     if kind != "class":
-        return [[_where(CALLS, edge, graph) for edge in graph.callees(node)], used]
-    bases = [_where(INHERITS, edge, graph) for edge in graph.bases(node)]
-    return [bases, used, [_at(EXTENDED, edge.source, edge) for edge in graph.subclasses(node)]]
+        return [_targets(CALLS, graph.callees(node), graph), used]
+    extended = [_shown(EXTENDED, edge.source, edge) for edge in graph.subclasses(node)]
+    return [_targets(INHERITS, graph.bases(node), graph), used, extended]
 
 
-def _at(relation: str, other: Node, edge: Edge) -> Fact:
-    """The edge with the line that shows it."""
+def _shown(relation: str, other: Node, edge: Edge) -> Fact:
+    """An edge with the line that shows it."""
     return Fact(relation, other, edge.row, edge.line, "", edge.certainty)
 
 
-def _where(relation: str, edge: Edge, graph: KnowledgeGraph) -> Fact:
-    """The edge with the line that defines its target, which leads on; its own line is the definition's."""
-    placed = graph.place(edge.target) if edge.target.path else None
-    if placed is None:
-        return _at(relation, edge.target, edge)
-    return Fact(relation, edge.target, placed.row, placed.fact.line, "", edge.certainty)
+def _targets(relation: str, edges: Sequence[Edge], graph: KnowledgeGraph) -> list[Fact]:
+    """Edges with the line that defines their target, for that leads on; none to what the corpus does not define."""
+    places = [(edge, graph.place(edge.target)) for edge in edges if edge.target.path]
+    return [
+        Fact(relation, edge.target, placed.row, placed.fact.line, "", edge.certainty)
+        for edge, placed in places
+        if placed
+    ]
 
 
 def head_of(chunk: Chunk, line: int, name: str) -> list[tuple[int, int]]:
-    """(start, end) of a definition's signature and of the first sentence that is said of it, as far as they are there.
+    """(start, end) of a definition's signature, then of the first sentence said of it, as far as they are there.
 
     line: where the definition begins, with its decorators. The signature is whole when it takes at most MAX_HEAD lines.
     """
-    if chunk.kind in PROSE_KINDS:
-        return []
     pieces = units(chunk)
-    n_first = max(0, line - chunk.start_line)
-    at = next((n for n in range(n_first, len(pieces)) if name in pieces[n].names), min(n_first, len(pieces) - 1))
+    at = _naming(pieces, line - chunk.start_line, name)
+    if chunk.kind in PROSE_KINDS or at is None:
+        return []
     _, last = completed(_line(at, pieces), chunk.text, "raise", MAX_HEAD)
     found = [(pieces[at].start, pieces[last].end)]
     below = range(last + 1, min(len(pieces), last + 1 + N_BELOW))
@@ -107,6 +113,19 @@ def head_of(chunk: Chunk, line: int, name: str) -> list[tuple[int, int]]:
         first, end = completed(_line(said, pieces), chunk.text, "", MAX_HEAD)
         found.append((pieces[first].start, pieces[end].end))
     return found
+
+
+def naming_line(chunk: Chunk, line: int, name: str) -> int:
+    """The line that names what is defined at a line, below its decorators."""
+    at = None if chunk.kind in PROSE_KINDS else _naming(units(chunk), line - chunk.start_line, name)
+    return line if at is None else chunk.start_line + at
+
+
+def _naming(pieces: Sequence[Unit], first: int, name: str) -> int | None:
+    """None when the first line is not among the pieces; the first line when none of the next names it."""
+    if not 0 <= first < len(pieces):
+        return None
+    return next((n for n in range(first, min(len(pieces), first + MAX_HEAD)) if name in pieces[n].names), first)
 
 
 def _line(at: int, pieces: Sequence[Unit]) -> Line:

@@ -11,8 +11,8 @@ route: `evidence` (the reader alone) and `cards` (as shipped), declines counting
 best lines, its threshold left out, in as many tokens as the card took. `on_cards`: the same on those questions that got
 a card, where the three can be compared; `undeclined` is the reader's quotes there, its threshold left out.
 cited_file_recall: files that the reference names, among the answer's citations. token_recall: distinct identifiers and
-words of four letters or more of the reference that stand in the answer; places count as text for all. tokens: WordPiece,
-places included. Intervals: 95%, bootstrap over questions. Ends with one line of JSON.
+words of four letters or more of the reference that stand in the answer; places count as text for all. tokens:
+WordPiece, places included. Intervals: 95%, bootstrap over questions. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ _PATH = re.compile(
 )
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MORE_STOPWORDS = frozenset(
-    "about above after again also although always another because been before being below between both cannot could does"
-    " doing done down during each either ensure ensures even every first following further given gives have having here"
-    " however instead into itself just like made make makes many might more most much must need needs never none only onto"
-    " other over same several should since some still such than that their them then there therefore these they this those"
-    " through thus under until upon used uses using very well were what when where whether which while whose will with"
-    " within without would your".split()
+    """about above after again also although always another because been before being below between both cannot could
+    does doing done down during each either ensure ensures even every first following further given gives have having
+    here however instead into itself just like made make makes many might more most much must need needs never none only
+    onto other over same several should since some still such than that their them then there therefore these they this
+    those through thus under until upon used uses using very well were what when where whether which while whose will
+    with within without would your""".split()
 )
 
 

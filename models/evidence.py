@@ -117,10 +117,10 @@ class _View:
 
 
 class Reading:
-    """One question over some chunks. matcher, weight: which concepts a text holds, and what they weigh."""
+    """One question, parsed, over some chunks. matcher, weight: which concepts a text holds, and what they weigh."""
 
     def __init__(self, asked: Question, chunks: Sequence[Chunk], term_weight: TermWeight | None) -> None:
-        self._asked, self._chunks = asked, chunks
+        self.asked, self._chunks = asked, chunks
         self.matcher = Matcher(asked)
         self._views = self._look()
         self.weight = Weigher(self._weights(term_weight))
@@ -163,10 +163,10 @@ class Reading:
         With term_weight it is that of the commonest of its term and its synonyms in the corpus, otherwise that of the
         concept, in all its forms, among the chunks. What stands nowhere counts for more than any rare word.
         """
-        n, n_chunks = len(self._asked.concepts), len(self._views)
+        n, n_chunks = len(self.asked.concepts), len(self._views)
         counts = Counter(view.all for view in self._views)
         weights = []
-        for i, concept in enumerate(self._asked.concepts):
+        for i, concept in enumerate(self.asked.concepts):
             n_held = sum(count for mask, count in counts.items() if mask >> i & 1 or mask >> (n + i) & 1)
             if term_weight is None:
                 rarity = math.log(2 + (n_chunks - n_held + 0.5) / (n_held + 0.5))
@@ -185,7 +185,7 @@ class Reading:
         return held * self._path_factor(i)
 
     def _path_factor(self, i: int) -> float:
-        return TEST_FACTOR if not self._asked.about_tests and _TEST_PATH.search(self._chunks[i].path) else 1.0
+        return TEST_FACTOR if not self.asked.about_tests and _TEST_PATH.search(self._chunks[i].path) else 1.0
 
     def _lines(self, i: int, prior: float) -> list[Line]:
         """Every line of a chunk with its score; a line without a concept of its own lives on what stands around it."""
@@ -224,12 +224,12 @@ class Reading:
     def _gain(self, unit: Unit, view: _View) -> float:
         """What the line's part is worth to this kind of question."""
         best = 0.0
-        for role, gain in _WANTED[self._asked.kind]:
+        for role, gain in _WANTED[self.asked.kind]:
             if not unit.role & role:
                 continue
             if role & _NAMING:
                 gain *= max(map(self.matcher.fit, unit.names), default=0.0)
-            elif self._asked.has_name:
+            elif self.asked.has_name:
                 gain *= OTHER_DEFINITION + (1 - OTHER_DEFINITION) * view.fit
             best = max(best, gain)
         return best

@@ -16,9 +16,8 @@ _MISTYPED = {
     "wrok": "work", "wokr": "work", "wroks": "works", "wen": "when", "whn": "when", "teh": "the",
 }  # fmt: skip
 _SPELLED = tuple(
-    (
-        "explain explanation describe happens happening mechanism relationship interaction difference rationale architecture influence consequences implications responsibility dependencies integration"
-    ).split()
+    """explain explanation describe happens happening mechanism relationship interaction difference rationale
+    architecture influence consequences implications responsibility dependencies integration""".split()
 )
 _LIKENESS = 0.85  # of a mistyped word to the one that was meant; letters in common
 _MIN_LIKE = 6  # letters of a word that may be one of them

@@ -88,7 +88,8 @@ class KnowledgeGraph:
         around = [
             (placed.fact.line, name)
             for name, placed in self._resolver.file(path).definitions.items()
-            if placed.fact.line <= line <= placed.fact.end_line and self.kind(Node(path, name)) not in _KINDS_WITHOUT_INSIDE
+            if placed.fact.line <= line <= placed.fact.end_line
+            and self.kind(Node(path, name)) not in _KINDS_WITHOUT_INSIDE
         ]
         return Node(path, max(around)[1] if around else "")
 
