@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from selfroute.backends.subjects import Subject, line_number, subjects
 from selfroute.backends.surroundings import CALLS, INHERITS, Fact, facts_of, head_of, naming_line
+from selfroute.memory.graph.nodes import CERTAIN
 from selfroute.models.evidence import MIN_CONFIDENCE, Reading
+from selfroute.models.explaining import asks_to_explain
 from selfroute.models.question import parse
 from selfroute.models.quoting import Line, completed
 from selfroute.models.sentences import PROSE_KINDS, Role
@@ -31,7 +33,7 @@ MAX_CHARACTERS = 240  # of a quote; a longer one is cut at a word
 N_HELD = 6  # concepts that one place may be asked to hold; a long question names more than any place does
 
 NEW_WORDS = 6  # a line that says as many as the card does not say yet counts in full
-NOTHING_NEW = 0.3  # ... and one that says none counts this much
+NOTHING_NEW = 0.4  # ... and one that says none counts this much
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,11 @@ class Card:
     generation: Generation
     chunks: tuple[Chunk, ...]
     notes: tuple[str, ...] = ()
+
+
+def explained(question: str, chunks: Sequence[Chunk], index: Index) -> Card | None:
+    """The card for a question that asks for an explanation; None for any other, and when the chunks do not cover it."""
+    return card(question, chunks, index) if asks_to_explain(question) else None
 
 
 def card(question: str, chunks: Sequence[Chunk], index: Index) -> Card | None:
@@ -100,15 +107,16 @@ class _Deck:
                 self._quote("", Span(at, first, last, 1.0))
         for span in self._pick(subject.lines, n_own):
             self._quote("", span)
-        for fact in facts:
-            if fact.relation and len(self.told) < end:
-                chunk, at = self._chunk(fact.row)
-                name = f"`{fact.node}`" if fact.node.name else "the top of the file"
-                self._quote(f"{fact.relation} {name}, ", _one_line(chunk, fact, at))
+        edges = [fact for fact in facts if fact.relation][: max(0, end - len(self.told))]
+        for fact in sorted(edges, key=lambda fact: (fact.relation, fact.certainty < CERTAIN)):
+            chunk, at = self._chunk(fact.row)
+            perhaps = "perhaps " if fact.certainty < CERTAIN else ""
+            name = f"`{fact.node}`" if fact.node.name else "the top of the file"
+            self._quote(f"{perhaps}{fact.relation} {name}, ", _one_line(chunk, fact, at))
 
     def _pick(self, lines: Sequence[Line], n: int) -> list[Span]:
         """The n best of the lines that are not quoted yet, as they stand; what says something new comes first."""
-        left = [line for line in lines if not self._role(line) & (Role.IMPORT | Role.NAME_ONLY)]
+        left = [line for line in lines if not self._says_nothing(line)]
         picked: list[Span] = []
         while left and len(picked) < n:
             best = max(left, key=lambda line: line.rank * self._novelty(self._unit_text(line)))
@@ -118,7 +126,7 @@ class _Deck:
             span = Span(best.chunk, best.units[first].start, best.units[last].end, best.score)
             if self._take(span):
                 picked.append(span)
-        return sorted(picked, key=lambda span: line_number(self.chunks[span.chunk], span.start))
+        return sorted(picked, key=lambda span: (line_number(self.chunks[span.chunk], span.start), span.start))
 
     def _take(self, span: Span) -> bool:
         """Whether no line of the span was quoted before; they all are from now on."""
@@ -151,8 +159,12 @@ class _Deck:
             self.chunks.append(chunk)
         return chunk, self._places[chunk.id]
 
-    def _role(self, line: Line) -> Role:
-        return line.units[line.unit].role
+    def _says_nothing(self, line: Line) -> bool:
+        """Of imports, lists of names, addresses alone, and titles, which the heading gives."""
+        chunk, text = self.chunks[line.chunk], self._unit_text(line)
+        mention = bool(line.units[line.unit].role & (Role.IMPORT | Role.NAME_ONLY))
+        title = chunk.kind in PROSE_KINDS and text.strip("#=-~*_ \r\n") in chunk.symbol
+        return mention or title or not _words(_ADDRESS.sub("", text))
 
     def _unit_text(self, line: Line) -> str:
         unit = line.units[line.unit]
@@ -174,6 +186,7 @@ def _one_line(chunk: Chunk, fact: Fact, at: int) -> Span:
     return Span(at, start, start + len(lines[n]), fact.certainty)
 
 
+_ADDRESS = re.compile(r"\w+://\S+")
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _OPENING = re.compile(r"\s*(?:[rbfuRBFU]{0,2}(?:\"\"\"|''')\s*)?")
 _CLOSING = re.compile(r"\s*(?:\"\"\"|''')?\s*\Z")

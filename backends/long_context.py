@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from selfroute.backends.base import Attempting, Progress
+from selfroute.backends.cards import explained
 from selfroute.backends.citations import verify
 from selfroute.backends.generating import Writer, finish
 from selfroute.errors import ContextOverflowError
@@ -100,7 +101,9 @@ class LongContextBackend:
 
         chunks = [chunk for _, chunk in sorted(kept, key=lambda item: -item[0])]
         nothing = declined or Generation("", answerable=False, finish="declined")
-        generation = self._reader.read(query.text, chunks) if chunks else nothing
+        made = explained(query.text, chunks, self._index)
+        generation = made.generation if made else self._reader.read(query.text, chunks) if chunks else nothing
+        chunks = list(made.chunks) if made else chunks
         usage = Usage(
             prompt_tokens=n_tokens,
             cached_tokens=n_cached,

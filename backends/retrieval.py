@@ -8,14 +8,13 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from selfroute.backends.base import Attempting, Progress
-from selfroute.backends.cards import Card, card
+from selfroute.backends.cards import Card, explained
 from selfroute.backends.citations import verify
 from selfroute.backends.context import arrange, choose
 from selfroute.backends.generating import Writer, finish
 from selfroute.backends.relations import GraphAnswer, from_graph
 from selfroute.errors import ContextOverflowError
 from selfroute.models.base import Reader
-from selfroute.models.explaining import asks_to_explain
 from selfroute.models.metering import peak_bytes
 from selfroute.models.tokenizer import wordpiece
 from selfroute.types import RETRIEVAL, Attempt, Chunk, Estimate, Hit, Query, Usage
@@ -88,9 +87,8 @@ class RetrievalBackend:
         packed = perf_counter()
 
         self._progress("read", 0, len(chunks))
-        made = card(query.text, chunks, self._index) if self._cards and asks_to_explain(query.text) else None
-        if made is None:
-            made = Card(self._reader.read(query.text, chunks), tuple(chunks), ())
+        made = explained(query.text, chunks, self._index) if self._cards else None
+        made = made or Card(self._reader.read(query.text, chunks), tuple(chunks))
         self._progress("read", len(chunks), len(chunks))
         read = perf_counter()
 

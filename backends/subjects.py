@@ -25,7 +25,7 @@ N_COUNTED = 4  # lines of a subject that its worth is made of
 FURTHER_LINES = 0.3  # what the mean rank of its second to last counted line adds to the rank of its best
 SECOND = 0.5  # of the first subject's worth, that a further one has at least
 NEW = 0.03  # of the question's weight, that a further one holds at least beyond those before it
-KNOWN = 0.1  # of a subject's worth that does not depend on how much of that there is
+KNOWN = 0.2  # of a subject's worth that does not depend on how much of that there is
 
 
 @dataclass(slots=True)

@@ -22,7 +22,7 @@ N_BELOW = 2  # lines after a signature in which that begins
 
 # What an edge is worth beside the share of the question's weight that its other end names.
 NEW_FILE = 0.4  # it leads into a file that the card does not speak of yet
-CERTAINTY = 0.1
+CERTAINTY = 0.5
 NOT_SOURCE = 0.4  # lost by one into a test, an example, a document, unless the question is about tests
 
 
@@ -96,7 +96,7 @@ def _targets(relation: str, edges: Sequence[Edge], graph: KnowledgeGraph) -> lis
 
 
 def head_of(chunk: Chunk, line: int, name: str) -> list[tuple[int, int]]:
-    """(start, end) of a definition's signature, then of the first sentence said of it, as far as they are there.
+    """(start, end) of a definition's signature and of the first sentence said of it, as they stand.
 
     line: where the definition begins, with its decorators. The signature is whole when it takes at most MAX_HEAD lines.
     """
@@ -104,15 +104,15 @@ def head_of(chunk: Chunk, line: int, name: str) -> list[tuple[int, int]]:
     at = _naming(pieces, line - chunk.start_line, name)
     if chunk.kind in PROSE_KINDS or at is None:
         return []
-    _, last = completed(_line(at, pieces), chunk.text, "raise", MAX_HEAD)
+    last = _signature_end(pieces, at, chunk.text)
     found = [(pieces[at].start, pieces[last].end)]
     below = range(last + 1, min(len(pieces), last + 1 + N_BELOW))
     above = range(at - 1, max(-1, at - 1 - MAX_HEAD), -1)
     said = next((n for n in (*below, *above) if pieces[n].role & Role.SUMMARY), None)
     if said is not None:
-        first, end = completed(_line(said, pieces), chunk.text, "", MAX_HEAD)
+        first, end = completed(Line(0.0, 0.0, 0.0, 0, said, pieces), chunk.text, "", MAX_HEAD)
         found.append((pieces[first].start, pieces[end].end))
-    return found
+    return sorted(found)
 
 
 def naming_line(chunk: Chunk, line: int, name: str) -> int:
@@ -128,5 +128,12 @@ def _naming(pieces: Sequence[Unit], first: int, name: str) -> int | None:
     return next((n for n in range(first, min(len(pieces), first + MAX_HEAD)) if name in pieces[n].names), first)
 
 
-def _line(at: int, pieces: Sequence[Unit]) -> Line:
-    return Line(0.0, 0.0, 0.0, 0, at, pieces)
+def _signature_end(pieces: Sequence[Unit], at: int, text: str) -> int:
+    """The unit that closes the parentheses opened on this one, when it is near; else the unit itself."""
+    depth = 0
+    for n in range(at, min(len(pieces), at + MAX_HEAD)):
+        body = text[pieces[n].start : pieces[n].end]
+        depth += body.count("(") + body.count("[") - body.count(")") - body.count("]")
+        if depth <= 0:
+            return n
+    return at

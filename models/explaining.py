@@ -50,13 +50,13 @@ _WAYS = tuple(
 )
 # What is asked of one thing: a number, a name, a line of its documentation. Such a question has a span for an answer.
 _ONE_THING = "(parameter|argument|param|arg|keyword|field|constant|option|flag|switch)s?"
+_HOW_IT_IS = r"\bhow (is|are|was|do you|does one|should i|to|do i|can i|can you)\b.{0,60}\b"
 _FACTS = tuple(
     re.compile(fact)
     for fact in (
         r"\bhow (long|large|big|many|much|often|deep|far|old|high|tall|fast|wide|late|early|frequently)\b",
-        r"\bhow (is|are|was|do you|does one|should i|to|do i|can i|can you)\b.{0,60}\b(annotated|decorated|documented"
-        r"|described|worded|named|called|spelled|spelt|spell|typed|pronounced?|abbreviated?|written|pinned)\b"
-        r"(?! (by|when|on|in) (a|the|each|every)\b)",
+        rf"{_HOW_IT_IS}(annotated|decorated|documented|worded|spell(ed)?|spelt|pronounced?|abbreviated?|pinned)\b",
+        rf"{_HOW_IT_IS}(described|named|called|typed|written)\b(?! (by|when|on|in) (a|the|each|every)\b)",
         r"^\W*how (is|are) [\w.-]+ (set|pinned|annotated) (for|by|in)( the \w+)? [\w.]+\W*$",
         r"\bhow does the (\w+ )?(documentation|docstring|docs?|text) (describe|say|put)",
         r"\b(briefly|in (one|a single) (sentence|word|line)|in a (word|nutshell))\b",
