@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from selfroute.backends.subjects import Subject, line_number, subjects
+from selfroute.backends.subjects import Subject, is_spelled, line_number, subjects
 from selfroute.backends.surroundings import CALLS, INHERITS, Fact, facts_of, head_of, naming_line
-from selfroute.memory.graph.nodes import CERTAIN
+from selfroute.memory.graph.nodes import CERTAIN, Node
 from selfroute.models.evidence import MIN_CONFIDENCE, Reading
-from selfroute.models.explaining import asks_to_explain
+from selfroute.models.explaining import about, asks_to_explain
 from selfroute.models.question import parse
 from selfroute.models.quoting import Line, completed
 from selfroute.models.sentences import PROSE_KINDS, Role
@@ -54,20 +54,24 @@ def card(question: str, chunks: Sequence[Chunk], index: Index) -> Card | None:
     """The card for a question; None when the chunks do not cover it. chunks: best first. Deterministic.
 
     confidence: as the evidence reader's, the share of the question's weight that stands on the best line and around it,
-    but of its N_HELD weightiest concepts at most. So it differs only for questions that name more than these.
+    with three differences. At most the N_HELD weightiest concepts are asked for, since a long question names more than
+    any place holds; a name of code that the question spells counts where the card tells its definition; and the words
+    that only ask for an explanation count for nothing.
     """
-    reading = Reading(parse(question), chunks, index.term_weight)
+    reading = Reading(parse(about(question)), chunks, index.term_weight)
     lines = reading.best_lines()
-    confidence = _confidence(lines[0], reading) if lines else 0.0
-    if confidence < MIN_CONFIDENCE:
+    if not lines:
         return None
 
     def find(graph: KnowledgeGraph) -> list[tuple[Subject, list[Fact]]]:
-        about = subjects(lines, chunks, reading, graph)
-        paths = {subject.node.path for subject in about}
-        return [(subject, facts_of(subject.node, paths, reading, graph)) for subject in about]
+        chosen = subjects(lines, chunks, reading, graph)
+        paths = {subject.node.path for subject in chosen}
+        return [(subject, facts_of(subject.node, paths, reading, graph)) for subject in chosen]
 
     found = index.from_graph(find)
+    confidence = _confidence(lines[0], chunks, [subject.node for subject, _ in found], reading)
+    if confidence < MIN_CONFIDENCE:
+        return None
     rows = list(dict.fromkeys(fact.row for _, facts in found for fact in facts))
     stored = index.chunks_at(rows) if rows else []
     if stored is None:  # rewritten this moment: the reader answers
@@ -75,14 +79,22 @@ def card(question: str, chunks: Sequence[Chunk], index: Index) -> Card | None:
     deck = _Deck(chunks, dict(zip(rows, stored, strict=True)))
     for n, (subject, facts) in enumerate(found, 1):
         deck.tell(subject, facts, N_OWN[len(found) - 1], MAX_LINES * n // len(found))
-    about = ", ".join(str(subject.node) for subject, _ in found)
+    if not deck.spans:
+        return None
+    names = ", ".join(str(subject.node) for subject, _ in found)
     generation = Generation("\n".join(deck.told), tuple(dict.fromkeys(deck.spans)), confidence)
-    return Card(generation, tuple(deck.chunks), (f"a card made of quotes about {about}",))
+    return Card(generation, tuple(deck.chunks), (f"a card made of quotes about {names}",))
 
 
-def _confidence(line: Line, reading: Reading) -> float:
-    most = sum(sorted(reading.weight.weights)[-N_HELD:])
-    return min(1.0, line.cover * reading.weight.total / most)
+def _confidence(best: Line, chunks: Sequence[Chunk], nodes: Sequence[Node], reading: Reading) -> float:
+    weight, mask = reading.weight, reading.matcher.mask
+    chunk = chunks[best.chunk]
+    near = mask(chunk.text) | mask(chunk.symbol) | mask(chunk.path)
+    told = near
+    for node in nodes:
+        told |= mask(node.last) if is_spelled(node, reading) else 0
+    most = sum(sorted(weight.weights)[-N_HELD:])
+    return min(1.0, (best.cover * weight.total + weight[told] - weight[near]) / most) if most else 0.0
 
 
 class _Deck:
@@ -98,14 +110,14 @@ class _Deck:
         self._said: set[str] = set()
 
     def tell(self, subject: Subject, facts: Sequence[Fact], n_own: int, end: int) -> None:
-        """A heading, what it is, the lines of it as they stand, its edges; the card has at most `end` lines then."""
+        """A heading, the subject's own lines as they stand, its edges; the card has at most `end` lines then."""
         itself = next((fact for fact in facts if not fact.relation), None)
+        own = self._head(itself) if itself else []
+        own += self._pick(subject.lines, n_own)
+        if not own:
+            return
         self.told.append(f"`{subject.node}`" + (f", {itself.kind}" if itself else ""))
-        if itself:
-            chunk, at = self._chunk(itself.row)
-            for first, last in head_of(chunk, itself.line, subject.node.last):
-                self._quote("", Span(at, first, last, 1.0))
-        for span in self._pick(subject.lines, n_own):
+        for span in sorted(own, key=lambda span: (line_number(self.chunks[span.chunk], span.start), span.start)):
             self._quote("", span)
         edges = [fact for fact in facts if fact.relation][: max(0, end - len(self.told))]
         for fact in sorted(edges, key=lambda fact: (fact.relation, fact.certainty < CERTAIN)):
@@ -114,8 +126,17 @@ class _Deck:
             name = f"`{fact.node}`" if fact.node.name else "the top of the file"
             self._quote(f"{perhaps}{fact.relation} {name}, ", _one_line(chunk, fact, at))
 
+    def _head(self, itself: Fact) -> list[Span]:
+        """A definition's signature and what is said of it first."""
+        chunk, at = self._chunk(itself.row)
+        bounds = (_bare(chunk.text, *bounds) for bounds in head_of(chunk, itself.line, itself.node.last))
+        spans = [Span(at, start, end, 1.0) for start, end in bounds]
+        for span in spans:
+            self._take(span)
+        return spans
+
     def _pick(self, lines: Sequence[Line], n: int) -> list[Span]:
-        """The n best of the lines that are not quoted yet, as they stand; what says something new comes first."""
+        """The n best of the lines that are not quoted yet; of two good ones, that which says something new."""
         left = [line for line in lines if not self._says_nothing(line)]
         picked: list[Span] = []
         while left and len(picked) < n:
@@ -126,7 +147,7 @@ class _Deck:
             span = Span(best.chunk, best.units[first].start, best.units[last].end, best.score)
             if self._take(span):
                 picked.append(span)
-        return sorted(picked, key=lambda span: (line_number(self.chunks[span.chunk], span.start), span.start))
+        return picked
 
     def _take(self, span: Span) -> bool:
         """Whether no line of the span was quoted before; they all are from now on."""
@@ -145,7 +166,7 @@ class _Deck:
         start, end = _bare(chunk.text, span.start, span.end)
         cut = _cut(chunk.text, start, end)
         first, last = line_number(chunk, start), line_number(chunk, cut)
-        self._take(Span(span.chunk, start, cut))
+        self._said |= _words(chunk.text[start:cut])
         self.spans.append(Span(span.chunk, start, cut, span.score))
         place = f"{chunk.path}:{first}" + (f"-{last}" if last > first else "")
         text = re.sub(r"\s*\n\s*", " ", chunk.text[start:cut]) + (" ..." if cut < end else "")
@@ -189,7 +210,7 @@ def _one_line(chunk: Chunk, fact: Fact, at: int) -> Span:
 _ADDRESS = re.compile(r"\w+://\S+")
 _WORD = re.compile(r"[^\W\d_]{4,}")
 _OPENING = re.compile(r"\s*(?:[rbfuRBFU]{0,2}(?:\"\"\"|''')\s*)?")
-_CLOSING = re.compile(r"\s*(?:\"\"\"|''')?\s*\Z")
+_QUOTES = ('"""', "'''")
 
 
 def _words(text: str) -> set[str]:
@@ -200,8 +221,10 @@ def _bare(text: str, start: int, end: int) -> tuple[int, int]:
     """The bounds without the space around and without a docstring's quotes, unless nothing else is there."""
     opening = _OPENING.match(text, start, end)
     inner = opening.end() if opening else start
-    closing = _CLOSING.search(text, inner, end)
-    last = closing.start() if closing else end
+    last = inner + len(text[inner:end].rstrip())
+    for quotes in _QUOTES:
+        if text.endswith(quotes, inner, last) and text.count(quotes, inner, last) % 2:
+            last = inner + len(text[inner : last - len(quotes)].rstrip())
     return (inner, last) if inner < last else (start, end)
 
 

@@ -23,7 +23,6 @@ N_BELOW = 2  # lines after a signature in which that begins
 # What an edge is worth beside the share of the question's weight that its other end names.
 NEW_FILE = 0.4  # it leads into a file that the card does not speak of yet
 CERTAINTY = 0.5
-NOT_SOURCE = 0.4  # lost by one into a test, an example, a document, unless the question is about tests
 
 
 class Fact(NamedTuple):
@@ -49,18 +48,16 @@ def facts_of(node: Node, paths: Collection[str], reading: Reading, graph: Knowle
     placed = graph.place(node) if node.name else None
     if placed is None:
         return []
-    weight, about_tests = reading.weight, reading.asked.about_tests
+    weight = reading.weight
 
     def worth(fact: Fact) -> float:
         other = fact.node
         said = weight[reading.matcher.mask(f"{other.name} {other.path}")] / (weight.total or 1.0)
-        elsewhere = NEW_FILE if other.path not in paths else 0.0
-        aside = NOT_SOURCE if not about_tests and path_kind(other.path) != SOURCE else 0.0
-        return said + elsewhere + CERTAINTY * fact.certainty - aside
+        return said + CERTAINTY * fact.certainty + (NEW_FILE if other.path not in paths else 0.0)
 
     kind = graph.kind(node)
     sides = [
-        sorted((fact for fact in side if fact.certainty >= POSSIBLE and fact.node != node), key=worth, reverse=True)
+        sorted(_shown(side, node, reading.asked.about_tests), key=worth, reverse=True)
         for side in _sides(node, kind, graph)
     ]
     taken: dict[Node, Fact] = {}
@@ -72,15 +69,22 @@ def facts_of(node: Node, paths: Collection[str], reading: Reading, graph: Knowle
     return [Fact("", node, placed.row, placed.fact.line, kind), *taken.values()]
 
 
+def _shown(side: list[Fact], node: Node, about_tests: bool) -> list[Fact]:
+    """The edges that are sure enough; of sources alone when there are such and the question is not about tests."""
+    sure = [fact for fact in side if fact.certainty >= POSSIBLE and fact.node != node]
+    sources = [fact for fact in sure if path_kind(fact.node.path) == SOURCE]
+    return sure if about_tests or not sources else sources
+
+
 def _sides(node: Node, kind: str, graph: KnowledgeGraph) -> list[list[Fact]]:
-    used = [_shown(USED, edge.source, edge) for edge in graph.callers(node) + graph.references(node)]
+    used = [_at(USED, edge.source, edge) for edge in graph.callers(node) + graph.references(node)]
     if kind != "class":
         return [_targets(CALLS, graph.callees(node), graph), used]
-    extended = [_shown(EXTENDED, edge.source, edge) for edge in graph.subclasses(node)]
+    extended = [_at(EXTENDED, edge.source, edge) for edge in graph.subclasses(node)]
     return [_targets(INHERITS, graph.bases(node), graph), used, extended]
 
 
-def _shown(relation: str, other: Node, edge: Edge) -> Fact:
+def _at(relation: str, other: Node, edge: Edge) -> Fact:
     """An edge with the line that shows it."""
     return Fact(relation, other, edge.row, edge.line, "", edge.certainty)
 
@@ -107,12 +111,22 @@ def head_of(chunk: Chunk, line: int, name: str) -> list[tuple[int, int]]:
     last = _signature_end(pieces, at, chunk.text)
     found = [(pieces[at].start, pieces[last].end)]
     below = range(last + 1, min(len(pieces), last + 1 + N_BELOW))
-    above = range(at - 1, max(-1, at - 1 - MAX_HEAD), -1)
-    said = next((n for n in (*below, *above) if pieces[n].role & Role.SUMMARY), None)
+    said = next((n for n in (*below, *_comment_above(pieces, at, chunk.text)) if pieces[n].role & Role.SUMMARY), None)
     if said is not None:
         first, end = completed(Line(0.0, 0.0, 0.0, 0, said, pieces), chunk.text, "", MAX_HEAD)
         found.append((pieces[first].start, pieces[end].end))
     return sorted(found)
+
+
+def _comment_above(pieces: Sequence[Unit], at: int, text: str) -> list[int]:
+    """The lines of the comment that ends right above a definition."""
+    found = []
+    for n in range(at - 1, max(-1, at - 1 - MAX_HEAD), -1):
+        body = text[pieces[n].start : pieces[n].end].strip()
+        if not body or not pieces[n].role & (Role.COMMENT | Role.EMPTY) or body.endswith(('"""', "'''")):
+            break
+        found.append(n)
+    return found
 
 
 def naming_line(chunk: Chunk, line: int, name: str) -> int:

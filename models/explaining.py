@@ -48,6 +48,16 @@ _WAYS = tuple(
         r"\bthe relation(ship)? between\b",
     )
 )
+_ASKING = tuple(
+    re.compile(rf"\b({words})\b", re.IGNORECASE)
+    for words in (
+        r"what happens|in (what|which) ways?|by what means|how come|(walk|talk) (me|us) through|tell me about"
+        r"|explain(ed)?|elaborate|clarify|describe|outline|under the hood|step by step|rationale"
+        r"|(hangs?|fits?|works?|belongs?) together|interacts?|comes? about|architectural|conceptual",
+        rf"{_IDEA}(?= (of|in|by|between|that|for|which|with|from|on|behind|does|do|is|are)\b)",
+        r"plays?(?= (in|for)\b|\W*$)",
+    )
+)
 # What is asked of one thing: a number, a name, a line of its documentation. Such a question has a span for an answer.
 _ONE_THING = "(parameter|argument|param|arg|keyword|field|constant|option|flag|switch)s?"
 _HOW_IT_IS = r"\bhow (is|are|was|do you|does one|should i|to|do i|can i|can you)\b.{0,60}\b"
@@ -78,6 +88,14 @@ def asks_to_explain(question: str) -> bool:
     """
     text = _mended(_CODE.sub("it", question[:MAX_CHARACTERS]).lower())
     return not any(fact.search(text) for fact in _FACTS) and any(way.search(text) for way in _WAYS)
+
+
+def about(question: str) -> str:
+    """The question without the words that say how it is to be explained, which no corpus need hold: "the role of"."""
+    left = question[:MAX_CHARACTERS]
+    for asking in _ASKING:
+        left = asking.sub(" ", left)
+    return left + question[MAX_CHARACTERS:] if re.search(r"\w", left) else question
 
 
 def _mended(text: str) -> str:
