@@ -32,6 +32,7 @@ from selfroute import SelfRouter
 from selfroute.backends.retrieval import RetrievalBackend
 from selfroute.memory.index import Index
 from selfroute.models.evidence import EvidenceReader, Reading
+from selfroute.models.explaining import about
 from selfroute.models.lexing import STOPWORDS
 from selfroute.models.question import parse
 from selfroute.models.quoting import quote
@@ -107,7 +108,7 @@ def shown(attempt: Attempt) -> Shown:
 def as_long(question: str, chunks: Sequence[Chunk], index: Index, n_tokens: int) -> Shown:
     """The evidence reader's best lines, each behind its place, in at most n_tokens."""
     told: dict[str, str] = {}
-    for line in Reading(parse(question), chunks, index.term_weight).best_lines():
+    for line in Reading(parse(about(question)), chunks, index.term_weight).best_lines():
         chunk, unit = chunks[line.chunk], line.units[line.unit]
         number = chunk.start_line + chunk.text.count("\n", 0, unit.start)
         text = f"{chunk.path}:{number}: {chunk.text[unit.start : unit.end].strip()}"
@@ -119,7 +120,7 @@ def as_long(question: str, chunks: Sequence[Chunk], index: Index, n_tokens: int)
 
 def undeclined(question: str, chunks: Sequence[Chunk], index: Index) -> Shown:
     """What the evidence reader would quote without its threshold."""
-    asked = parse(question)
+    asked = parse(about(question))
     lines = Reading(asked, chunks, index.term_weight).best_lines()
     spans, text = quote(lines, chunks, asked.kind)
     places = [f"{chunks[s.chunk].path}:{chunks[s.chunk].start_line}" for s in spans]
