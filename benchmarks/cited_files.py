@@ -8,7 +8,7 @@ whose answer cites no file of the corpus are left out of figures about files, an
 
 hits: files of the top hits, every question. answers: questions that begin with how, why or what, by the retrieval
 route: `evidence` (the reader alone) and `cards` (as shipped), declines counting as nothing; `as_long` is the reader's
-best lines, its threshold left out, in as many tokens as the card took. `on_cards`: the same on those questions that got
+best lines, its threshold left out, until they take as many tokens as the card. `on_cards`: the same on those questions that got
 a card, where the three can be compared; `undeclined` is the reader's quotes there, its threshold left out.
 cited_file_recall: files that the reference names, among the answer's citations. token_recall: distinct identifiers and
 words of four letters or more of the reference that stand in the answer; places count as text for all. tokens:
@@ -106,15 +106,15 @@ def shown(attempt: Attempt) -> Shown:
 
 
 def as_long(question: str, chunks: Sequence[Chunk], index: Index, n_tokens: int) -> Shown:
-    """The evidence reader's best lines, each behind its place, in at most n_tokens."""
+    """The evidence reader's best lines, each behind its place, until they take at least n_tokens."""
     told: dict[str, str] = {}
     for line in Reading(parse(about(question)), chunks, index.term_weight).best_lines():
         chunk, unit = chunks[line.chunk], line.units[line.unit]
         number = chunk.start_line + chunk.text.count("\n", 0, unit.start)
         text = f"{chunk.path}:{number}: {chunk.text[unit.start : unit.end].strip()}"
-        if wordpiece().count("\n".join([*told, text])) > n_tokens:
-            break
         told[text] = chunk.path.partition("#")[0]
+        if wordpiece().count("\n".join(told)) >= n_tokens:
+            break
     return Shown("\n".join(told), frozenset(told.values()), False)
 
 
