@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from selfroute.memory.graph.graph import KnowledgeGraph
     from selfroute.memory.index import Index
 
-MAX_LINES = 24  # of a card; its subjects have equal parts
+MAX_LINES = 24  # of a card
+N_SEE_ALSO = 3  # of them for lines of further files; the subjects have equal parts of the rest
+SEE_ALSO = 0.5  # of the best line's rank, that such a line has at least
 N_OWN = (8, 5, 3)  # quotes from inside a subject, when there is one, when there are two, three
 MAX_QUOTE_LINES = 4  # of a statement or a sentence
 MAX_CHARACTERS = 240  # of a quote; a longer one is cut at a word
@@ -78,7 +80,8 @@ def card(question: str, chunks: Sequence[Chunk], index: Index) -> Card | None:
         return None
     deck = _Deck(chunks, dict(zip(rows, stored, strict=True)))
     for n, (subject, facts) in enumerate(found, 1):
-        deck.tell(subject, facts, N_OWN[len(found) - 1], MAX_LINES * n // len(found))
+        deck.tell(subject, facts, N_OWN[len(found) - 1], (MAX_LINES - N_SEE_ALSO) * n // len(found))
+    deck.see_also(lines)
     if not deck.spans:
         return None
     names = ", ".join(str(subject.node) for subject, _ in found)
@@ -125,6 +128,18 @@ class _Deck:
             perhaps = "perhaps " if fact.certainty < CERTAIN else ""
             name = f"`{fact.node}`" if fact.node.name else "the top of the file"
             self._quote(f"{perhaps}{fact.relation} {name}, ", _one_line(chunk, fact, at))
+
+    def see_also(self, lines: Sequence[Line]) -> None:
+        """The best lines of files that the card does not quote yet, one a file. lines: best first."""
+        paths = {self.chunks[span.chunk].path for span in self.spans}
+        end = min(MAX_LINES, len(self.told) + N_SEE_ALSO)
+        for line in lines:
+            if len(self.told) == end or line.rank < SEE_ALSO * lines[0].rank:
+                return
+            path, unit = self.chunks[line.chunk].path, line.units[line.unit]
+            if path not in paths and not self._says_nothing(line):
+                paths.add(path)
+                self._quote("see also ", Span(line.chunk, unit.start, unit.end, line.score))
 
     def _head(self, itself: Fact) -> list[Span]:
         """A definition's signature and what is said of it first."""

@@ -8,7 +8,7 @@ whose answer cites no file of the corpus are left out of figures about files, an
 
 hits: files of the top hits, every question. answers: questions that begin with how, why or what, by the retrieval
 route: `evidence` (the reader alone) and `cards` (as shipped), declines counting as nothing; `as_long` is the reader's
-best lines, its threshold left out, until they take as many tokens as the card. `on_cards`: the same on those questions that got
+best lines, its threshold left out, until they take as many tokens. `on_cards`: the same on those questions that got
 a card, where the three can be compared; `undeclined` is the reader's quotes there, its threshold left out.
 cited_file_recall: files that the reference names, among the answer's citations. token_recall: distinct identifiers and
 words of four letters or more of the reference that stand in the answer; places count as text for all. tokens:

@@ -147,7 +147,7 @@ The dredger was bought in 1931. It removes silt from the basin every spring, bec
 river carries silt down in winter.
 """
 }
-PLACE = re.compile(r"  (?:[^:]*, )?(\S+?):(\d+)(?:-(\d+))?: (.*)")
+PLACE = re.compile(r"  (?:see also |[^:]*, )?(\S+?):(\d+)(?:-(\d+))?: (.*)")
 
 
 def _write(root: Path, files: dict[str, str]) -> Path:
@@ -282,6 +282,18 @@ def test_a_card_of_prose_quotes_sentences_under_their_section(tmp_path: Path) ->
             in text
         )
         assert "## Tides" not in text
+
+
+def test_a_card_ends_with_the_best_lines_of_other_files(tmp_path: Path) -> None:
+    files = {
+        "mill.py": 'def grind_corn(millstone):\n    """Grind corn under a millstone."""\n    return millstone.turn()\n',
+        "notes.md": "# Notes\n\nThe millstone grinds corn at night. Bread is dear.\n",
+        "fish.py": "def catch_fish(net):\n    return net.pull()\n",
+    }
+    with _open(tmp_path, files) as index:
+        lines = _text("How does the millstone grind corn?", index).split("\n")
+        assert lines[0] == "`grind_corn`, function"
+        assert lines[-1] == "  see also notes.md:3: The millstone grinds corn at night."
 
 
 def test_there_is_no_card_when_the_chunks_do_not_cover_the_question(shop: Index) -> None:
