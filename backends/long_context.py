@@ -13,11 +13,14 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from selfroute.backends.base import Attempting, Progress
+from selfroute.backends.cards import explained
 from selfroute.backends.citations import verify
+from selfroute.backends.context import choose
 from selfroute.backends.generating import Writer, finish
 from selfroute.backends.scoring import forecast, score_all
 from selfroute.errors import ContextOverflowError
 from selfroute.models.base import ChunkScorer, Reader
+from selfroute.models.explaining import asks_to_explain
 from selfroute.models.metering import peak_bytes
 from selfroute.models.tokenizer import wordpiece
 from selfroute.types import LONG_CONTEXT, Attempt, Chunk, Estimate, Generation, Query, Usage
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 BLOCK_CHUNKS = 4096  # read at a time: about 5 MB of text
 TOP_K_OF_LESS = 256  # hits that are read instead when a model has no memory for everything
+
+EXPLAINING_BUDGETS = 4  # question budgets that a card may be made of
 
 # Priors, until policies are learned for the reader at hand. Long context's share right on LaRA, mean of 13 models.
 P_CORRECT = 0.65
@@ -89,9 +94,32 @@ class LongContextBackend:
             raise ContextOverflowError(
                 stats.tokens, limit, f"ask with --route retrieval, or --max-tokens {stats.tokens} for the whole corpus"
             )
+        explanation = self._explain(query, after)
+        if explanation is not None:
+            return explanation
         if isinstance(self._reader, ChunkScorer):
             return self._score(self._reader, query, after)
         return self._read(query, after)
+
+    def _explain(self, query: Query, after: Attempt | None) -> Attempt | None:
+        """A card for a question that asks for an explanation: lines of what search finds, and the graph's facts.
+
+        Its lines are found by their words, so nothing is gained by scoring every chunk.
+        """
+        if not asks_to_explain(query.text):
+            return None
+        started = perf_counter()
+        hits = self._index.search(query.text, top_k=TOP_K_OF_LESS)
+        chunks = choose(hits, EXPLAINING_BUDGETS * query.budget_tokens, self._index)
+        made = explained(query.text, chunks, self._index)
+        if made is None:
+            return None
+        known = _ids(after)
+        n_cached = sum(chunk.n_tokens for chunk in chunks if chunk.id in known)
+        usage = _usage(sum(chunk.n_tokens for chunk in chunks), n_cached, made.generation, started, perf_counter())
+        citations = verify(made.generation, made.chunks, self._index)
+        notes = (*made.notes, f"made of {len(chunks)} chunks that search found, and of the knowledge graph")
+        return Attempt(self.name, made.generation, citations, usage, made.chunks, notes)
 
     def _score(self, scorer: ChunkScorer, query: Query, after: Attempt | None) -> Attempt:
         """Every chunk by its score, then the best of them together."""

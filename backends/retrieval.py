@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from selfroute.backends.base import Attempting, Progress
+from selfroute.backends.cards import Card, explained
 from selfroute.backends.citations import verify
 from selfroute.backends.context import arrange, choose
 from selfroute.backends.generating import Writer, finish
@@ -44,10 +45,12 @@ class RetrievalBackend:
         *,
         writer: Writer | None = None,
         top_k: int = TOP_K,
+        cards: bool = True,
         progress: Progress | None = None,
     ) -> None:
-        """writer: answers instead of the reader."""
+        """writer: answers instead of the reader. cards: whether what asks for an explanation is answered by a card."""
         self._index, self._reader, self._writer, self._top_k = index, reader, writer, top_k
+        self._cards = cards
         self._progress: Progress = progress or (lambda stage, done, total: None)
 
     def estimate(self, query: Query) -> Estimate:
@@ -64,6 +67,7 @@ class RetrievalBackend:
     def stream(self, query: Query, *, after: Attempt | None = None, live: bool = True) -> Attempting:
         """Searches, packs and reads; a relational question is answered by the knowledge graph.
 
+        A question that asks for an explanation is answered by a card, unless a model writes.
         A model is not asked what the graph is sure of. The attempt's chunks are those read, best first; the
         generation's spans point into them.
 
@@ -85,7 +89,8 @@ class RetrievalBackend:
         packed = perf_counter()
 
         self._progress("read", 0, len(chunks))
-        generation = self._reader.read(query.text, chunks)
+        made = explained(query.text, chunks, self._index) if self._cards else None
+        made = made or Card(self._reader.read(query.text, chunks), tuple(chunks))
         self._progress("read", len(chunks), len(chunks))
         read = perf_counter()
 
@@ -93,14 +98,15 @@ class RetrievalBackend:
         usage = Usage(
             prompt_tokens=context.n_tokens,
             cached_tokens=sum(chunk.n_tokens for chunk in chunks if chunk.id in known),
-            new_tokens=wordpiece().count(generation.text),
+            new_tokens=wordpiece().count(made.generation.text),
             prefill_seconds=packed - started,
             decode_seconds=read - packed,
             peak_bytes=peak_bytes(),
         )
-        citations = verify(generation, chunks, self._index)
-        notes, left_out = tuple(self._notes(hits, chunks, budget)), _left_out(hits, chunks)
-        return Attempt(self.name, generation, citations, usage, tuple(chunks), notes, left_out=left_out)
+        citations = verify(made.generation, made.chunks, self._index)
+        notes = (*self._notes(hits, chunks, budget), *made.notes)
+        left_out = _left_out(hits, chunks)
+        return Attempt(self.name, made.generation, citations, usage, made.chunks, notes, left_out=left_out)
 
     def _from_graph(self, known: GraphAnswer, seconds: float) -> Attempt:
         """Nothing was read by a reader: the tokens are those of the answer."""

@@ -88,7 +88,7 @@ class EvidenceReader:
         the question's weight that stands on the best line and around it, also when it is declined.
         """
         asked = parse(question)
-        lines = _Reading(asked, chunks, self._term_weight).best_lines()
+        lines = Reading(asked, chunks, self._term_weight).best_lines()
         confidence = lines[0].cover if lines else 0.0
         if confidence < MIN_CONFIDENCE:
             return Generation("", confidence=confidence, answerable=False, finish="declined", threshold=MIN_CONFIDENCE)
@@ -116,14 +116,14 @@ class _View:
         return self.text | self.symbol | self.path
 
 
-class _Reading:
-    """One question over some chunks."""
+class Reading:
+    """One question, parsed, over some chunks. matcher, weight: which concepts a text holds, and what they weigh."""
 
     def __init__(self, asked: Question, chunks: Sequence[Chunk], term_weight: TermWeight | None) -> None:
-        self._asked, self._chunks = asked, chunks
-        self._matcher = Matcher(asked)
+        self.asked, self._chunks = asked, chunks
+        self.matcher = Matcher(asked)
         self._views = self._look()
-        self._weight = Weigher(self._weights(term_weight))
+        self.weight = Weigher(self._weights(term_weight))
 
     def best_lines(self) -> list[Line]:
         """Lines of the chunks that hold most of the question, best first."""
@@ -138,7 +138,7 @@ class _Reading:
         return found
 
     def _look(self) -> list[_View]:
-        mask = self._matcher.mask
+        mask = self.matcher.mask
         of_path: dict[str, int] = {}
         of_symbol: dict[str, tuple[int, float]] = {}
         views = []
@@ -154,8 +154,8 @@ class _Reading:
     def _fit(self, symbol: str) -> float:
         """How far the question asks for a qualified name: by its last part, a little less when the rest differs."""
         qualifier, _, last = symbol.rpartition(".")
-        fit = self._matcher.fit(last)
-        return fit * (1 - QUALIFIER * (1 - self._matcher.fit(qualifier))) if qualifier.isidentifier() else fit
+        fit = self.matcher.fit(last)
+        return fit * (1 - QUALIFIER * (1 - self.matcher.fit(qualifier))) if qualifier.isidentifier() else fit
 
     def _weights(self, term_weight: TermWeight | None) -> list[float]:
         """The weight of each concept: the root of its inverse document frequency times its share.
@@ -163,10 +163,10 @@ class _Reading:
         With term_weight it is that of the commonest of its term and its synonyms in the corpus, otherwise that of the
         concept, in all its forms, among the chunks. What stands nowhere counts for more than any rare word.
         """
-        n, n_chunks = len(self._asked.concepts), len(self._views)
+        n, n_chunks = len(self.asked.concepts), len(self._views)
         counts = Counter(view.all for view in self._views)
         weights = []
-        for i, concept in enumerate(self._asked.concepts):
+        for i, concept in enumerate(self.asked.concepts):
             n_held = sum(count for mask, count in counts.items() if mask >> i & 1 or mask >> (n + i) & 1)
             if term_weight is None:
                 rarity = math.log(2 + (n_chunks - n_held + 0.5) / (n_held + 0.5))
@@ -179,19 +179,19 @@ class _Reading:
 
     def _promise(self, i: int) -> float:
         """How much of the question a chunk holds, before its lines are looked at."""
-        view, weight = self._views[i], self._weight
+        view, weight = self._views[i], self.weight
         near = weight[view.around]
         held = near + IN_PATH * (weight[view.all] - near) + IN_NAME * view.fit * weight[view.symbol]
         return held * self._path_factor(i)
 
     def _path_factor(self, i: int) -> float:
-        return TEST_FACTOR if not self._asked.about_tests and _TEST_PATH.search(self._chunks[i].path) else 1.0
+        return TEST_FACTOR if not self.asked.about_tests and _TEST_PATH.search(self._chunks[i].path) else 1.0
 
     def _lines(self, i: int, prior: float) -> list[Line]:
         """Every line of a chunk with its score; a line without a concept of its own lives on what stands around it."""
-        text, view, weight = self._chunks[i].text, self._views[i], self._weight
+        text, view, weight = self._chunks[i].text, self._views[i], self.weight
         pieces = units(self._chunks[i])
-        masks = [self._matcher.mask(text[unit.start : unit.end]) for unit in pieces]
+        masks = [self.matcher.mask(text[unit.start : unit.end]) for unit in pieces]
         # Inside the very definition that is asked about, its name need not be repeated on the line.
         in_symbol = ON_LINE if view.fit >= 1 - QUALIFIER else IN_SYMBOL
         everything, total = weight[view.all], weight.total
@@ -224,12 +224,12 @@ class _Reading:
     def _gain(self, unit: Unit, view: _View) -> float:
         """What the line's part is worth to this kind of question."""
         best = 0.0
-        for role, gain in _WANTED[self._asked.kind]:
+        for role, gain in _WANTED[self.asked.kind]:
             if not unit.role & role:
                 continue
             if role & _NAMING:
-                gain *= max(map(self._matcher.fit, unit.names), default=0.0)
-            elif self._asked.has_name:
+                gain *= max(map(self.matcher.fit, unit.names), default=0.0)
+            elif self.asked.has_name:
                 gain *= OTHER_DEFINITION + (1 - OTHER_DEFINITION) * view.fit
             best = max(best, gain)
         return best

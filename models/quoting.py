@@ -47,7 +47,7 @@ def quote(lines: Sequence[Line], chunks: Sequence[Chunk], kind: str) -> tuple[tu
         if line.rank < SECOND_BEST * lines[0].rank:
             break
         text = chunks[line.chunk].text
-        first, last = _completed(line, text, kind, max(1, n_left))
+        first, last = completed(line, text, kind, max(1, n_left))
         start, end = line.units[first].start, line.units[last].end
         near = next(
             (n for n, span in enumerate(spans) if span.chunk == line.chunk and _gap(span, start, end, text) <= GAP), -1
@@ -80,7 +80,7 @@ def _gap(span: Span, start: int, end: int, text: str) -> int:
     return max(0, text.count("\n", *((span.end, start) if span.end <= start else (end, span.start))) - 1)
 
 
-def _completed(line: Line, text: str, kind: str, n_left: int) -> tuple[int, int]:
+def completed(line: Line, text: str, kind: str, n_left: int) -> tuple[int, int]:
     """(first, last) unit of what the line belongs to, within n_left units."""
     units, at = line.units, line.unit
     role = units[at].role

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from selfroute.errors import ConfigError
 from selfroute.memory.hidden import show_hidden
 from selfroute.router.hidden_text import HIDDEN_NOTE
-from selfroute.types import Answer, Attempt, Chunk, Decision, Features, Hit, Usage
+from selfroute.types import Answer, Attempt, Chunk, Citation, Decision, Features, Hit, Usage
 
 if TYPE_CHECKING:
     from selfroute.memory.base import Progress, Skipped
@@ -132,7 +132,12 @@ def answer_lines(answer: Answer) -> Iterator[str]:
     """Route, reason, citations, cost: what stands beside the answer."""
     yield f"route: {answer.route}"
     yield f"why: {answer.decision.reason}"
+    told = [citation for citation in answer.citations if _is_told(citation, answer.text)]
+    if told:
+        yield f"cited: {', '.join(dict.fromkeys(citation.location for citation in told))}"
     for number, citation in enumerate(answer.citations, 1):
+        if citation in told:
+            continue
         mark = f"[{number}] " if f"[{number}]" in answer.text else ""
         yield f"cited: {mark}{citation.location}" + (" (changed since it was indexed)" if citation.stale else "")
         yield from (f"  | {line}" for line in citation.text.splitlines())
@@ -140,6 +145,12 @@ def answer_lines(answer: Answer) -> Iterator[str]:
         yield f"cost: {_cost(attempt.route, attempt.usage)}"
     for note in _notes(answer.attempts):
         yield f"note: {note}"
+
+
+def _is_told(citation: Citation, text: str) -> bool:
+    """Whether the answer itself gives the place and the words, as one that is made of quotes does."""
+    place = re.search(rf"(?<!\S){re.escape(citation.location)}[: ]", text)
+    return bool(place) and not citation.stale and re.sub(r"\s*\n\s*", " ", citation.text) in text
 
 
 def decision_lines(decision: Decision, features: Features) -> Iterator[str]:

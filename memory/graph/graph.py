@@ -83,6 +83,20 @@ class KnowledgeGraph:
         """Where a definition stands; None for a file, and for what is outside of the corpus."""
         return self._resolver.file(node.path).definitions.get(node.name)
 
+    def enclosing(self, path: str, line: int) -> Node:
+        """The innermost class, function or method that a line of a file is in; the file itself when it is in none.
+
+        What takes one line of another, such as a lambda that is given a name, is a line of that.
+        """
+        around = [
+            (placed.fact.line, name)
+            for name, placed in self._resolver.file(path).definitions.items()
+            if placed.fact.line <= line <= placed.fact.end_line
+            and (placed.fact.line < placed.fact.end_line or not placed.fact.scope)
+            and self.kind(Node(path, name)) not in _KINDS_WITHOUT_INSIDE
+        ]
+        return Node(path, max(around)[1] if around else "")
+
     def definition(self, node: Node) -> Edge | None:
         """The edge by which its surroundings define it; None for a file."""
         placed = self.place(node)
