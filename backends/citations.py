@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from selfroute.models.sentences import units
 from selfroute.types import Chunk, Citation, Generation, Span
 
 if TYPE_CHECKING:
@@ -14,8 +15,13 @@ if TYPE_CHECKING:
 NOWHERE = -1  # start_byte and end_byte of a quote that its file does not hold any more
 
 
-def verify(generation: Generation, chunks: Sequence[Chunk], index: Index) -> tuple[Citation, ...]:
+def verify(
+    generation: Generation, chunks: Sequence[Chunk], index: Index, *, whole: bool = False
+) -> tuple[Citation, ...]:
     """A citation for each span, in the order of the spans, each place once. chunks: those that the spans point into.
+
+    whole: cite the lines, in prose the sentences, that a span stands in: a word or a number alone shows nothing, and
+    would be found anywhere in a file that changed.
 
     A quote that stands where it was indexed is cited there. If it moved, the nearest place that holds it is cited, at
     the line borders that it had; if it is gone, the indexed lines are, with NOWHERE for its bytes: both are stale, as
@@ -27,6 +33,8 @@ def verify(generation: Generation, chunks: Sequence[Chunk], index: Index) -> tup
         path = chunks[span.chunk].path
         if path not in documents:
             documents[path] = _Document(index.read(path), index.is_stale(path))
+        if whole:
+            span = _whole(span, chunks[span.chunk])
         found[_cite(span, chunks[span.chunk], documents[path])] = None
     return tuple(found)
 
@@ -57,6 +65,13 @@ def _cite(span: Span, chunk: Chunk, document: _Document) -> Citation:
         quote,
         stale=document.stale or line != first_line,
     )
+
+
+def _whole(span: Span, chunk: Chunk) -> Span:
+    touched = [unit for unit in units(chunk) if unit.start < span.end and span.start < unit.end]
+    if not touched:
+        return span
+    return replace(span, start=min(span.start, touched[0].start), end=max(span.end, touched[-1].end))
 
 
 def _n_bytes(text: str) -> int:

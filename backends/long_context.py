@@ -165,7 +165,7 @@ class LongContextBackend:
     ) -> Attempt:
         files = f"{self._index.stats.files:,} files"
         notes = (f"read all {n_read:,} chunks, {usage.prompt_tokens:,} tokens, of {files}{known}",)
-        citations = verify(generation, chunks, self._index)
+        citations = verify(generation, chunks, self._index, whole=True)
         return Attempt(self.name, generation, citations, usage, tuple(chunks), notes)
 
     def _write(self, writer: Writer, query: Query, live: bool) -> Attempting:

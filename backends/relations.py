@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from selfroute.backends.naming import NAMING, named, wanted
+from selfroute.backends.surroundings import naming_line
 from selfroute.memory.graph import ways
 from selfroute.memory.graph.nodes import CERTAIN, Edge, Node
 from selfroute.memory.graph.related import Related
@@ -14,15 +17,16 @@ if TYPE_CHECKING:
     from selfroute.memory.index import Index
 
 GUESSED = 0.5  # confidence, at most, where a search had to find what a question describes
+MAX_NAMED = 60  # names in an answer that is names alone
 MAX_SHOWN = 20  # edges in an answer; the rest are counted
-# How a relation is told, of one place and of several; the name stands between backquotes.
+# How a relation is told, of some places and of none; the name stands between backquotes.
 _TOLD = {
     ways.CALLERS: ("{name} is used in {n}:", "Nothing in this corpus is seen to use {name}."),
     ways.CALLEES: ("{name} calls {n}:", "{name} is not seen to call anything of this corpus."),
     ways.SUBCLASSES: ("{name} is the base of {n}:", "Nothing in this corpus inherits from {name}."),
-    ways.BASES: ("{name} inherits from {n}:", "{name} names no base."),
+    ways.BASES: ("", "{name} names no base."),
     ways.OVERRIDES: ("{name} is overridden in {n}:", "Nothing in this corpus overrides {name}."),
-    ways.MEMBERS: ("{name} defines {n}:", "{name} defines nothing further."),
+    ways.MEMBERS: ("", "{name} defines nothing further."),
     ways.IMPORTERS: ("{name} is imported in {n}:", "Nothing in this corpus imports {name}."),
     ways.IMPORTS: ("{name} imports {n}:", "{name} imports nothing."),
     ways.IMPACT: ("{n} would notice a change of {name}:", "Nothing in this corpus is seen to depend on {name}."),
@@ -49,6 +53,8 @@ def from_graph(text: str, index: Index) -> GraphAnswer | None:
     if found is None:
         return None
     shown = found.edges[:MAX_SHOWN]
+    if found.asked.relation in NAMING and shown:
+        return _naming(text, found, index)
     places = [(edge.row, edge.line) for edge in shown] or _definitions(found, index)
     chunks = index.chunks_at(list(dict.fromkeys(row for row, _ in places)))
     if chunks is None or not places:  # rewritten this moment, or nothing to quote: the words decide
@@ -64,6 +70,40 @@ def from_graph(text: str, index: Index) -> GraphAnswer | None:
         tuple(chunks),
         tuple(_notes(found)),
     )
+
+
+def _naming(text: str, found: Related, index: Index) -> GraphAnswer | None:
+    """Names, one a line, each with the line that shows it as its quote."""
+    edges = found.edges[:MAX_NAMED]
+    kinds = index.from_graph(lambda graph: [graph.kind(edge.target) for edge in edges])
+    rows = list(dict.fromkeys(edge.row for edge in edges))
+    chunks = index.chunks_at(rows)
+    if chunks is None:
+        return None
+    at = {row: n for n, row in enumerate(rows)}
+    decorators = [_quote(_span(at[edge.row], chunks[at[edge.row]], edge.line), chunks) for edge in edges]
+    order = sorted(wanted(text, found.asked.relation, edges, kinds, decorators), key=lambda i: _order(edges[i]))
+    spans, names = [], []
+    for edge in (edges[i] for i in order):
+        chunk = chunks[at[edge.row]]
+        line = naming_line(chunk, edge.line, edge.target.last) if found.asked.relation == ways.MEMBERS else edge.line
+        spans.append(_span(at[edge.row], chunk, line))
+        names.append(named(edge, _quote(spans[-1], chunks)))
+    certainty = sum(edges[i].certainty for i in order) / len(order)
+    if found.asked.described:
+        certainty = min(certainty, GUESSED)
+    told = "\n".join(dict.fromkeys(names))
+    return GraphAnswer(
+        Generation(told, tuple(dict.fromkeys(spans)), round(certainty, 3)), tuple(chunks), tuple(_notes(found))
+    )
+
+
+def _order(edge: Edge) -> tuple[float, str, int]:
+    return -edge.certainty, edge.path, edge.line
+
+
+def _quote(span: Span, chunks: Sequence[Chunk]) -> str:
+    return chunks[span.chunk].text[span.start : span.end]
 
 
 def _definitions(found: Related, index: Index) -> list[tuple[int, int]]:
@@ -103,7 +143,7 @@ def _told(found: Related, quotes: list[str]) -> str:
 
 def _about(edge: Edge, relation: str) -> str:
     """The end of the edge that the question does not name."""
-    if relation in (ways.CALLEES, ways.MEMBERS, ways.BASES, ways.IMPORTS):
+    if relation in (ways.CALLEES, ways.IMPORTS):
         return _short(edge.target)
     if relation == ways.PATH:
         return f"{_short(edge.source)} -> {_short(edge.target)}"

@@ -89,8 +89,8 @@ class RetrievalBackend:
         packed = perf_counter()
 
         self._progress("read", 0, len(chunks))
-        made = explained(query.text, chunks, self._index) if self._cards else None
-        made = made or Card(self._reader.read(query.text, chunks), tuple(chunks))
+        explanation = explained(query.text, chunks, self._index) if self._cards else None
+        made = explanation or Card(self._reader.read(query.text, chunks), tuple(chunks))
         self._progress("read", len(chunks), len(chunks))
         read = perf_counter()
 
@@ -103,7 +103,7 @@ class RetrievalBackend:
             decode_seconds=read - packed,
             peak_bytes=peak_bytes(),
         )
-        citations = verify(made.generation, made.chunks, self._index)
+        citations = verify(made.generation, made.chunks, self._index, whole=explanation is None)
         notes = (*self._notes(hits, chunks, budget), *made.notes)
         left_out = _left_out(hits, chunks)
         return Attempt(self.name, made.generation, citations, usage, made.chunks, notes, left_out=left_out)

@@ -23,6 +23,7 @@ from selfroute.memory.base import Probe, Progress, Skipped
 from selfroute.memory.graph.hint import may_be_relational
 from selfroute.memory.graph.nodes import N_POOL, Node
 from selfroute.memory.keeper import Keeper, nothing_to_index
+from selfroute.memory.pointed import ahead, pointed_at
 from selfroute.memory.snapshot import Ranked, Snapshot
 from selfroute.memory.store import FileRow
 from selfroute.memory.update import UpdateReport
@@ -301,6 +302,8 @@ class Index:
             ranked = view.snapshot.search(query, vector, top_k=n_ranked)
             if graph:
                 ranked = self._second_hop(query, view, ranked, top_k)
+                pointed = pointed_at(query, view.snapshot, lambda rows: self._chunks_at(view, rows))
+                ranked = ahead(ranked, pointed, top_k)
             if led is not None:
                 from selfroute.memory.graph.leading import lead
 

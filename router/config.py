@@ -44,7 +44,7 @@ class Config:
     max_tokens: int = _setting(0, "hard limit on what one question may read, instead of budget_tokens; 0: none")
     top_k: int = _setting(10, "hits that a search returns", at_least=1)
     embedder: str = _setting("static", "static, hashing, or sentence-transformers:NAME_OR_FOLDER")
-    reader: str = _setting("evidence", "what reads the context and answers")
+    reader: str = _setting("span", "what reads the context and answers")
     model: str = _setting("", "a language model that answers: a folder, a hub name, openai:URL#NAME; none when empty")
     window_tokens: int = _setting(0, "the most that a model's prompt and answer may take; 0: what it and memory can")
     index_dir: str = _setting("", "folder of the index; .selfroute in the corpus, or the user's cache, when empty")

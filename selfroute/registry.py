@@ -21,6 +21,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     },
     "reader": {
         "evidence": "selfroute.models.evidence:EvidenceReader",
+        "span": "selfroute.models.span_reader:SpanReader",
     },
     "generator": {
         "openai": "selfroute.models.remote:RemoteGenerator",
