@@ -3,10 +3,11 @@
     python benchmarks/reader.py --squad dev-v2.0.json [--null-threshold T] [--limit N] [--weights FOLDER]
 
 Official normalisation and scores. A question whose confidence is below T is not answered; without --null-threshold T is
-the shipped one where the file has unanswerable questions, and 0, an answer to everything, where it has none, as SQuAD
-1.1 is scored. ece: of the confidence that there is an answer, 10 bins; where every question has one, it says only how
-far the mean confidence is from 1. ece_right: the same confidence against "there is an answer and it is the right one,
-or there is none and it was declined". --limit takes questions evenly spread over the file. Ends with one line of JSON.
+the shipped one for a single passage where the file has unanswerable questions, and 0, an answer to everything, where it
+has none, as SQuAD 1.1 is scored. ece: of the confidence that there is an answer, 10 bins; where every question has one,
+it says only how far the mean confidence is from 1. ece_right: the same confidence against "there is an answer and it is
+the right one, or there is none and it was declined". --limit takes questions evenly spread over the file. Ends with one
+line of JSON.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from selfroute.models import weights
+from selfroute.models.calibration import Calibration
 from selfroute.models.span_reader import SpanReader
-from selfroute.models.span_scores import Calibration
+from selfroute.models.span_scores import GRAPH
 from selfroute.models.training.squad_scores import Case, cases, exact_match, expected_calibration_error, f1
 from selfroute.types import Chunk
 
@@ -63,8 +65,8 @@ def main() -> int:
         print(f"there is no file {args.squad}", file=sys.stderr)
         return 2
     asked = evenly(list(cases(args.squad)), args.limit)
-    shipped = Calibration.read(args.weights)
-    forced = Calibration(shipped.slope, shipped.offset, 0.0)
+    calibration = Calibration.read(GRAPH, args.weights)
+    shipped, forced = calibration.passage, calibration.forced()
     reader = SpanReader(folder=args.weights, calibration=forced, threads=1)
 
     def read(case: Case) -> tuple[str, float]:

@@ -22,8 +22,9 @@ import time
 from pathlib import Path
 
 from selfroute.models import weights
+from selfroute.models.calibration import Calibration, Curve
 from selfroute.models.span_reader import SpanReader
-from selfroute.models.span_scores import GRAPH, Calibration, SpanScores, Window
+from selfroute.models.span_scores import GRAPH, SpanScores, Window
 from selfroute.models.tokenizer import wordpiece
 from selfroute.types import Chunk
 
@@ -79,7 +80,7 @@ def random_chunks(rng: random.Random) -> list[Chunk]:
 def reading(folder: Path, repeats: int) -> dict[str, float | int]:
     """Wall and CPU milliseconds of reading 8 chunks, and of one window by itself."""
     rng = random.Random(0)
-    reader = SpanReader(folder=folder, calibration=Calibration(threshold=0.0))
+    reader = SpanReader(folder=folder, calibration=Calibration.alike(Curve(threshold=0.0)))
     asked = [random_chunks(rng) for _ in range(repeats + 3)]
     wall, cpu = [], []
     for chunks in asked:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from hashlib import blake2b
-from math import exp
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from selfroute.models import span_choice, span_windows, tokenizer, weights
 from selfroute.models.base import TermWeight
+from selfroute.models.calibration import Calibration
 from selfroute.models.span_choice import (
     NEVER,
     Candidate,
@@ -28,7 +28,7 @@ from selfroute.models.span_choice import (
     choose,
     choose_listed,
 )
-from selfroute.models.span_scores import Calibration, SpanScores, Window
+from selfroute.models.span_scores import GRAPH, SpanScores, Window
 from selfroute.models.tokenizer import wordpiece
 from selfroute.types import Chunk, Generation, Span
 
@@ -54,7 +54,7 @@ class SpanReader:
         raises ModelLoadError when it is altered, and MissingDependencyError.
         """
         self._scores = SpanScores(folder, threads=threads)
-        self._calibration = calibration or Calibration.read(folder)
+        self._calibration = calibration or Calibration.read(GRAPH, folder)
 
     @property
     def fingerprint(self) -> str:
@@ -71,38 +71,32 @@ class SpanReader:
             best[window.chunk] = max(best[window.chunk], best_score(window))
         return best
 
-    def read(self, question: str, chunks: Sequence[Chunk]) -> Generation:
+    def read(self, question: str, chunks: Sequence[Chunk], *, n_compared: int | None = None) -> Generation:
         """The best span, or the spans of a list, one a line; declined when it is likelier that the chunks hold none.
 
-        The order of the chunks is of no account. confidence: the calibrated probability that the chunks answer the
-        question, also when it is declined. A span's score is the same for the span by itself, so that spans of several
-        calls can be compared.
+        The order of the chunks is of no account. confidence: the calibrated probability that the answer is right, for
+        one chunk that it holds an answer; also given when it is declined. A span's score is that of the span by itself,
+        so that spans of several calls can be compared. n_compared: how many chunks these are the best of.
         """
         windows = self.windows(question, chunks)
         choice = choose(windows)
-        confidence = self.confidence(choice.odds)
-        if not choice.spans or confidence < self._calibration.threshold:
-            return Generation(
-                "", confidence=confidence, answerable=False, finish="declined", threshold=self._calibration.threshold
-            )
+        n_compared = n_compared or len(chunks)
+        curve = self._calibration.curve(n_compared, chunks[choice.spans[0].chunk] if choice.spans else None)
+        confidence = curve.probability(choice.odds, n_compared)
+        if not choice.spans or confidence < curve.threshold:
+            return Generation("", confidence=confidence, answerable=False, finish="declined", threshold=curve.threshold)
         spans = _distinct(choose_listed(windows), chunks) if asks_for_several(question) else ()
         spans = spans if len(spans) > 1 else choice.spans[:1]
-        text = "\n".join(_quote(span, chunks) for span in spans)
         return Generation(
-            text,
-            tuple(Span(s.chunk, s.start, s.end, self.confidence(s.score)) for s in spans),
+            "\n".join(_quote(span, chunks) for span in spans),
+            tuple(Span(s.chunk, s.start, s.end, curve.probability(s.score, n_compared)) for s in spans),
             confidence,
-            threshold=self._calibration.threshold,
+            threshold=curve.threshold,
         )
 
     def choice(self, question: str, chunks: Sequence[Chunk], n_best: int = 5) -> Choice:
         """The n best spans and the odds that there is an answer, whatever the threshold."""
         return choose(self.windows(question, chunks), n_best)
-
-    def confidence(self, odds: float) -> float:
-        """The calibrated probability that a span of such a score answers."""
-        x = self._calibration.slope * odds + self._calibration.offset
-        return 1 / (1 + exp(-x)) if x > -700 else 0.0
 
     def windows(self, question: str, chunks: Sequence[Chunk]) -> list[Scored]:
         """Every window of the chunks, scored, in the order of their places in the corpus."""

@@ -7,7 +7,6 @@ scores depend on nothing but the question, the window and the weights.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,30 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-GRAPH, CALIBRATION = "reader-minilm.onnx", "reader-minilm.json"
+GRAPH = "reader-minilm.onnx"
 MAX_THREADS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Calibration:
-    """What turns log-odds into a probability: 1 / (1 + exp(-(slope * odds + offset))); declined below `threshold`."""
-
-    slope: float = 1.0
-    offset: float = 0.0
-    threshold: float = 0.5
-
-    @classmethod
-    def read(cls, folder: Path = weights.FOLDER) -> Calibration:
-        """That of the shipped weights. Raises ModelLoadError."""
-        content = weights.read(CALIBRATION, folder)
-        try:
-            found = json.loads(content)
-            calibration = cls(float(found["slope"]), float(found["offset"]), float(found["threshold"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ModelLoadError(f"the shipped file {CALIBRATION} holds no calibration: {error!r}") from error
-        if found.get("graph") != weights.fingerprint(GRAPH, folder):
-            raise ModelLoadError(f"the shipped file {CALIBRATION} belongs to other weights than {GRAPH}")
-        return calibration
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,11 @@ from selfroute.errors import ModelLoadError
 from selfroute.memory.index import Index
 from selfroute.models import span_windows
 from selfroute.models.base import ChunkScorer, Reader
+from selfroute.models.calibration import FILE, Calibration, Curve
 from selfroute.models.hashing import HashingEmbedder
 from selfroute.models.span_choice import NEVER, Scored, asks_for_several, choose, choose_listed
 from selfroute.models.span_reader import SpanReader
-from selfroute.models.span_scores import CALIBRATION, GRAPH, Calibration, SpanScores, Window
+from selfroute.models.span_scores import GRAPH, SpanScores, Window
 from selfroute.models.tokenizer import wordpiece
 from selfroute.models.training import reader_graph, reader_model
 from selfroute.models.training.reader_calibrate import best_threshold, fit
@@ -37,7 +38,7 @@ from selfroute.models.training.squad_scores import (
 )
 from selfroute.types import Chunk, Query
 
-FORCED = Calibration(threshold=0.0)
+FORCED = Calibration.alike(Curve(threshold=0.0))
 WIDTH, INNER, N_LAYERS = 64, 96, 2
 
 TEXTS = {
@@ -74,7 +75,7 @@ def tiny_state(seed: int = 0) -> dict[str, np.ndarray]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights")
     ship(path, {GRAPH: reader_graph.graph(tiny_state(), "int8").SerializeToString()})
-    ship_calibration(path, Calibration(0.5, -1.0, 0.25))
+    ship_calibration(path, Calibration(Curve(0.5, -1.0, 0.25), Curve(0.4, -2.0, 0.2, -0.1), Curve(0.3, 1.0, 0.3)))
     return path
 
 
@@ -123,7 +124,7 @@ def test_long_context_answers_as_if_everything_was_read_at_once(reader: SpanRead
 
 
 def test_an_altered_file_of_scores_is_told_when_it_is_first_needed(folder: Path, tmp_path: Path) -> None:
-    ship(tmp_path, {path.name: path.read_bytes() for path in folder.iterdir() if path.name in (GRAPH, CALIBRATION)})
+    ship(tmp_path, {path.name: path.read_bytes() for path in folder.iterdir() if path.name in (GRAPH, FILE)})
     (tmp_path / GRAPH).write_bytes(b"altered")
     unread = SpanReader(folder=tmp_path)
     assert unread.fingerprint == SpanReader(folder=folder).fingerprint
@@ -211,7 +212,7 @@ def test_an_input_is_never_longer_than_in_training(reader: SpanReader) -> None:
 
 
 def test_nothing_is_answered_below_the_threshold(folder: Path) -> None:
-    sure = SpanReader(folder=folder, calibration=Calibration(1.0, 0.0, 1.0))
+    sure = SpanReader(folder=folder, calibration=Calibration.alike(Curve(1.0, 0.0, 1.0)))
     generation = sure.read(QUESTION, CHUNKS)
     assert (generation.text, generation.spans, generation.answerable, generation.finish) == ("", (), False, "declined")
     assert 0 < generation.confidence < 1
@@ -228,11 +229,21 @@ def test_nothing_is_answered_without_text(folder: Path) -> None:
 
 def test_the_shipped_calibration_gives_the_confidence(folder: Path) -> None:
     shipped = SpanReader(folder=folder)
-    odds = shipped.choice(QUESTION, CHUNKS).odds
-    assert shipped.read(QUESTION, CHUNKS).confidence == pytest.approx(1 / (1 + np.exp(1.0 - 0.5 * odds)))
+    code, prose = chunk("net.py", TEXTS["net.py"]), replace(chunk("land.txt", TEXTS["land.txt"]), kind="text")
+
+    def confidence(*chunks: Chunk, n_compared: int | None = None) -> tuple[float, float]:
+        odds = shipped.choice(QUESTION, chunks).odds
+        return odds, shipped.read(QUESTION, chunks, n_compared=n_compared).confidence
+
+    odds, p = confidence(code)  # a passage
+    assert p == pytest.approx(1 / (1 + np.exp(1.0 - 0.5 * odds)))
+    odds, p = confidence(code, code)
+    assert p == pytest.approx(1 / (1 + np.exp(-1.0 - 0.3 * odds)))
+    odds, p = confidence(prose, n_compared=100)
+    assert p == pytest.approx(1 / (1 + np.exp(2.0 + 0.1 * np.log(100) - 0.4 * odds)))
 
 
-@pytest.mark.parametrize("name", [GRAPH, CALIBRATION])
+@pytest.mark.parametrize("name", [GRAPH, FILE])
 def test_an_altered_file_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -247,9 +258,9 @@ def test_an_altered_file_is_refused(folder: Path, tmp_path: Path, name: str) -> 
 
 
 def test_a_calibration_of_other_weights_is_refused(folder: Path, tmp_path: Path) -> None:
-    calibration = (folder / CALIBRATION).read_bytes()
+    calibration = (folder / FILE).read_bytes()
     graph = reader_graph.graph(tiny_state(1), "int8").SerializeToString()
-    ship(tmp_path, {GRAPH: graph, CALIBRATION: calibration})
+    ship(tmp_path, {GRAPH: graph, FILE: calibration})
     with pytest.raises(ModelLoadError, match="belongs to other weights"):
         SpanReader(folder=tmp_path)
 

@@ -23,14 +23,15 @@ import numpy as np
 import torch
 
 from selfroute.models import weights
+from selfroute.models.calibration import FILE, Calibration, Curve
 from selfroute.models.span_reader import SpanReader
-from selfroute.models.span_scores import CALIBRATION, GRAPH, Calibration, SpanScores, Window
+from selfroute.models.span_scores import GRAPH, SpanScores, Window
 from selfroute.models.training import reader_graph, reader_model
 from selfroute.models.training.reader_data import N_HELD_ARTICLES, file_name
 from selfroute.models.training.squad_scores import Case, cases, exact_match, f1
 from selfroute.types import Chunk
 
-FORCED = Calibration(threshold=0.0)
+FORCED = Calibration.alike(Curve(threshold=0.0))
 THREADS = 2
 
 
@@ -72,9 +73,8 @@ def ship(folder: Path, files: Mapping[str, bytes]) -> None:
 
 def ship_calibration(folder: Path, calibration: Calibration, **facts: object) -> None:
     """Writes the calibration of the folder's graph."""
-    values = {"slope": calibration.slope, "offset": calibration.offset, "threshold": calibration.threshold}
-    content = json.dumps({**values, "graph": weights.fingerprint(GRAPH, folder), **facts}, indent=2) + "\n"
-    ship(folder, {CALIBRATION: content.encode()})
+    values = {**calibration.to_json(), "graph": weights.fingerprint(GRAPH, folder), **facts}
+    ship(folder, {FILE: (json.dumps(values, indent=2) + "\n").encode()})
 
 
 def held_cases(path: Path, n: int) -> list[Case]:

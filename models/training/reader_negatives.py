@@ -100,7 +100,9 @@ def with_name_of_paragraph(question: str, paragraph: str, answers: list[str], rn
         return None
     match = rng.choice(found)
     alike = [other for other in others if abs(other.count(" ") - match[0].count(" ")) <= 1]
-    alike = [other for other in alike if other.lower() not in match[0].lower() and match[0].lower() not in other.lower()]
+    alike = [
+        other for other in alike if other.lower() not in match[0].lower() and match[0].lower() not in other.lower()
+    ]
     return question[: match.start()] + rng.choice(alike) + question[match.end() :] if alike else None
 
 
@@ -134,9 +136,7 @@ def negated(question: str) -> str | None:
     return question[: match.end()] + " not" + question[match.end() :] if match else None
 
 
-def changed(
-    question: str, paragraph: str, answers: list[str], others: list[str], rng: random.Random
-) -> str | None:
+def changed(question: str, paragraph: str, answers: list[str], others: list[str], rng: random.Random) -> str | None:
     """One changed question, of a kind chosen among those that fit; None when none does. others: names near by."""
     kinds = ["number", "name", "name here", "name here", "word here", "word here", "opposite", "opposite", "negation"]
     rng.shuffle(kinds)

@@ -1,0 +1,76 @@
+"""What a reader's log-odds mean: a probability, and from which one on an answer is given.
+
+Three curves, since the same score means different things: for a passage that the question was put to (people's traps
+for readers are of this kind), for prose that was searched, and for code that was searched. The best of many chunks is
+high by chance as well, so a curve may fall with their number.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from math import exp, log
+from pathlib import Path
+
+from selfroute.errors import ModelLoadError
+from selfroute.models import weights
+from selfroute.models.sentences import PROSE_KINDS
+from selfroute.types import Chunk
+
+FILE = "reader-minilm.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """1 / (1 + exp(-(slope * odds + per_log_n * log(n) + offset))), n the chunks compared; declined below threshold."""
+
+    slope: float = 1.0
+    offset: float = 0.0
+    threshold: float = 0.5
+    per_log_n: float = 0.0
+
+    def probability(self, odds: float, n_compared: int = 1) -> float:
+        """Of an answer whose span has these odds and is the best of n chunks."""
+        x = self.slope * odds + self.per_log_n * log(max(1, n_compared)) + self.offset
+        return 1 / (1 + exp(-x)) if x > -700 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """passage: that there is an answer in the one chunk read. prose, code: that the answer found there is right."""
+
+    passage: Curve
+    prose: Curve
+    code: Curve
+
+    @classmethod
+    def alike(cls, curve: Curve) -> Calibration:
+        """The same curve for everything."""
+        return cls(curve, curve, curve)
+
+    @classmethod
+    def read(cls, graph: str, folder: Path = weights.FOLDER) -> Calibration:
+        """That of the shipped weights. graph: the name of the network's file. Raises ModelLoadError."""
+        content = weights.read(FILE, folder)
+        try:
+            found = json.loads(content)
+            curves = [Curve(**found[name]) for name in ("passage", "prose", "code")]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelLoadError(f"the shipped file {FILE} holds no calibration: {error!r}") from error
+        if found.get("graph") != weights.fingerprint(graph, folder):
+            raise ModelLoadError(f"the shipped file {FILE} belongs to other weights than {graph}")
+        return cls(*curves)
+
+    def forced(self) -> Calibration:
+        """The same, but every question is answered."""
+        return Calibration(*(replace(curve, threshold=0.0) for curve in (self.passage, self.prose, self.code)))
+
+    def curve(self, n_compared: int, chunk: Chunk | None) -> Curve:
+        """The one for the best span among n chunks. chunk: that it stands in."""
+        if n_compared == 1:
+            return self.passage
+        return self.prose if chunk is not None and chunk.kind in PROSE_KINDS else self.code
+
+    def to_json(self) -> dict[str, object]:
+        """What `read` reads, but for the graph."""
+        return asdict(self)
