@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 MAX_ANSWER = 60  # tokens
 MAX_LISTED = 12
-LISTED_SHARE = 0.3  # of the best token's probability, that a further answer of a list has at both ends
+# Of the best token's probability, what a further answer of a list has at both ends.
+LISTED_SHARE = 0.3  # when a list is asked for
+UNASKED_SHARE = 0.5  # when the question does not say so: "what setting does X look up" may be three
 NEVER = np.float32(-1e4)
 
 _NOT_PLURAL = (
@@ -102,14 +104,14 @@ def best_score(window: Scored) -> float:
     return float(_best_ends(window)[0].max()) if len(window.start) else -np.inf
 
 
-def choose_listed(windows: Sequence[Scored]) -> tuple[Candidate, ...]:
+def choose_listed(windows: Sequence[Scored], share: float = LISTED_SHARE) -> tuple[Candidate, ...]:
     """The answers of a list, best first: every likely start with the likeliest end before the next start."""
     windows = [window for window in windows if len(window.start)]
     if not windows:
         return ()
     total_starts, total_ends = _log_sum([w.start for w in windows]), _log_sum([w.end for w in windows])
-    floor_start = max(float(w.start.max()) for w in windows) + np.log(LISTED_SHARE)
-    floor_end = max(float(w.end.max()) for w in windows) + np.log(LISTED_SHARE)
+    floor_start = max(float(w.start.max()) for w in windows) + np.log(share)
+    floor_end = max(float(w.end.max()) for w in windows) + np.log(share)
     found: dict[tuple[int, int, int], float] = {}
     for window in windows:
         likely = [i for i in np.flatnonzero(window.start >= floor_start).tolist() if window.start[i] > NEVER / 2]

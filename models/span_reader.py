@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 from selfroute.models import span_choice, span_windows, tokenizer, weights
 from selfroute.models.base import TermWeight
 from selfroute.models.calibration import Calibration
+from selfroute.models.sentences import PROSE_KINDS
 from selfroute.models.span_choice import (
+    LISTED_SHARE,
     NEVER,
+    UNASKED_SHARE,
     Candidate,
     Choice,
     Scored,
@@ -85,14 +88,26 @@ class SpanReader:
         confidence = curve.probability(choice.odds, n_compared)
         if not choice.spans or confidence < curve.threshold:
             return Generation("", confidence=confidence, answerable=False, finish="declined", threshold=curve.threshold)
-        spans = _distinct(choose_listed(windows), chunks) if asks_for_several(question) else ()
-        spans = spans if len(spans) > 1 else choice.spans[:1]
+        spans = self._spans(question, windows, choice.spans[0], chunks)
         return Generation(
             "\n".join(_quote(span, chunks) for span in spans),
             tuple(Span(s.chunk, s.start, s.end, curve.probability(s.score, n_compared)) for s in spans),
             confidence,
             threshold=curve.threshold,
         )
+
+    def _spans(
+        self, question: str, windows: Sequence[Scored], best: Candidate, chunks: Sequence[Chunk]
+    ) -> tuple[Candidate, ...]:
+        """The answers: several when the question asks for several, or when code has some that are about as likely."""
+        if asks_for_several(question):
+            listed = choose_listed(windows, LISTED_SHARE)
+        elif chunks[best.chunk].kind not in PROSE_KINDS:
+            listed = choose_listed([window for window in windows if window.chunk == best.chunk], UNASKED_SHARE)
+        else:
+            listed = ()
+        found = _distinct(listed, chunks)
+        return found if len(found) > 1 else (best,)
 
     def choice(self, question: str, chunks: Sequence[Chunk], n_best: int = 5) -> Choice:
         """The n best spans and the odds that there is an answer, whatever the threshold."""

@@ -31,6 +31,7 @@ from selfroute import SelfRouter
 from selfroute.backends.context import choose
 from selfroute.backends.relations import from_graph
 from selfroute.backends.retrieval import TOP_K
+from selfroute.models.calibration import Calibration, Curve
 from selfroute.models.explaining import asks_to_explain
 from selfroute.models.sentences import PROSE_KINDS
 from selfroute.models.span_reader import SpanReader
@@ -108,7 +109,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=250, help="answerable questions about prose")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    reader = SpanReader(folder=options.weights)
+    reader = SpanReader(folder=options.weights, calibration=Calibration.alike(Curve(threshold=0.0)))
     rows = [*of_prose(options.data, reader, options.n)]
     rows += of_code(options.package, reader, options.per_kind, options.absent)
     for row in rows:

@@ -74,6 +74,12 @@ _OF_USE = re.compile(
     r"|X\d (?:(?:is|are|was|be) )?(?:used?|run) (?:for|to|on|as|instead)\b"
     r"|^(?:when|how)\b(?! many)"
 )
+# Asked of a value, or of where a name was got from: one line says it, which is no edge.
+_OF_VALUE = re.compile(
+    r"\bdefaults?\b(?! (?:method|implementation|class))|\bX\d (?:set|assign|initiali[sz]e|bind)s? X\d to\b"
+    r"|\b(?:set|assigned|initiali[sz]ed|bound) (?:X\d )?to\b|\bimport(?:s|ed)? X\d from\W*$"
+    r"|\b(?:from|out of) (?:which|what) (?:module|package|library|place|file)\b"
+)
 # "X0 of X1", "X0 as defined in the module X1": what a name is of is not what is asked about.
 _QUALIFIED = re.compile(
     r"X(\d)(?:'s)? (?:(?:as )?(?:defined|declared|living|that lives|found|located|implemented)? ?"
@@ -168,7 +174,7 @@ def _is_asked_of(text: str, word: re.Match[str]) -> bool:
 
 
 def _match(text: str, names: list[str]) -> Asked | None:
-    if not names:
+    if not names or _OF_VALUE.search(text):
         return None
     within: dict[int, int] = {}
 
