@@ -127,7 +127,7 @@ class LongContextBackend:
         found = score_all(query.text, self._index, scorer, self._progress, known_ids=_ids(after))
         prefilled = perf_counter()
         best = found.best()
-        generation = scorer.read(query.text, best, n_compared=found.n_chunks)
+        generation = self._reader.read(query.text, best)
         usage = _usage(found.n_tokens, found.cached_tokens, generation, started, prefilled)
         known = f", {found.n_known:,} of them in an earlier reading" if found.n_known else ""
         return self._attempt(generation, best, usage, found.n_chunks, known)

@@ -68,10 +68,6 @@ class ChunkScorer(Protocol):
         """
         ...
 
-    def read(self, question: str, chunks: Sequence[Chunk], *, n_compared: int | None = None) -> Generation:
-        """A Reader's, of chunks that are the best of n_compared: the best of many is high by chance as well."""
-        ...
-
 
 @runtime_checkable
 class Generator(Protocol):

@@ -74,24 +74,23 @@ class SpanReader:
             best[window.chunk] = max(best[window.chunk], best_score(window))
         return best
 
-    def read(self, question: str, chunks: Sequence[Chunk], *, n_compared: int | None = None) -> Generation:
+    def read(self, question: str, chunks: Sequence[Chunk]) -> Generation:
         """The best span, or the spans of a list, one a line; declined when it is likelier that the chunks hold none.
 
         The order of the chunks is of no account. confidence: the calibrated probability that the answer is right, for
         one chunk that it holds an answer; also given when it is declined. A span's score is that of the span by itself,
-        so that spans of several calls can be compared. n_compared: how many chunks these are the best of.
+        so that spans of several calls can be compared.
         """
         windows = self.windows(question, chunks)
         choice = choose(windows)
-        n_compared = n_compared or len(chunks)
-        curve = self._calibration.curve(n_compared, chunks[choice.spans[0].chunk] if choice.spans else None)
-        confidence = curve.probability(choice.odds, n_compared)
+        curve = self._calibration.curve(len(chunks), chunks[choice.spans[0].chunk] if choice.spans else None)
+        confidence = curve.probability(choice.odds)
         if not choice.spans or confidence < curve.threshold:
             return Generation("", confidence=confidence, answerable=False, finish="declined", threshold=curve.threshold)
         spans = self._spans(question, windows, choice.spans[0], chunks)
         return Generation(
             "\n".join(_quote(span, chunks) for span in spans),
-            tuple(Span(s.chunk, s.start, s.end, curve.probability(s.score, n_compared)) for s in spans),
+            tuple(Span(s.chunk, s.start, s.end, curve.probability(s.score)) for s in spans),
             confidence,
             threshold=curve.threshold,
         )

@@ -89,7 +89,7 @@ def _session(path: Path) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise MissingDependencyError("the span reader", "onnxruntime", "reader") from error
+        raise MissingDependencyError("the trained reader", "onnxruntime") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # it plans for each length of window anew, 10 MB in all, and is no faster

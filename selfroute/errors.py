@@ -53,13 +53,14 @@ class UnknownNameError(ConfigError):
 
 
 class MissingDependencyError(SelfRouteError):
-    """An optional package is needed; the hint is the line that installs it."""
+    """A package is needed; the hint is the line that installs it: an extra, or for extra="" the package itself."""
 
     exit_code = 2
 
-    def __init__(self, feature: str, package: str, extra: str) -> None:
+    def __init__(self, feature: str, package: str, extra: str = "") -> None:
         super().__init__(
-            f"{feature} needs the package {package!r}, which is not installed", f"pip install 'selfroute[{extra}]'"
+            f"{feature} needs the package {package!r}, which is not installed",
+            f"pip install 'selfroute[{extra}]'" if extra else f"pip install {package}",
         )
 
 

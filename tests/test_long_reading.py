@@ -50,7 +50,7 @@ class Scorer:
         self.batches.append(len(chunks))
         return np.array([self.number(chunk) for chunk in chunks], np.float32)
 
-    def read(self, question: str, chunks: Sequence[Chunk], *, n_compared: int | None = None) -> Generation:
+    def read(self, question: str, chunks: Sequence[Chunk]) -> Generation:
         self.given.append(list(chunks))
         best = max(range(len(chunks)), key=lambda n: self.number(chunks[n]), default=None)
         if best is None:

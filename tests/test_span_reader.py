@@ -75,7 +75,7 @@ def tiny_state(seed: int = 0) -> dict[str, np.ndarray]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("weights")
     ship(path, {GRAPH: reader_graph.graph(tiny_state(), "int8").SerializeToString()})
-    ship_calibration(path, Calibration(Curve(0.5, -1.0, 0.25), Curve(0.4, -2.0, 0.2, -0.1), Curve(0.3, 1.0, 0.3)))
+    ship_calibration(path, Calibration(Curve(0.5, -1.0, 0.25), Curve(0.4, -2.0, 0.2), Curve(0.3, 1.0, 0.3)))
     return path
 
 
@@ -231,16 +231,15 @@ def test_the_shipped_calibration_gives_the_confidence(folder: Path) -> None:
     shipped = SpanReader(folder=folder)
     code, prose = chunk("net.py", TEXTS["net.py"]), replace(chunk("land.txt", TEXTS["land.txt"]), kind="text")
 
-    def confidence(*chunks: Chunk, n_compared: int | None = None) -> tuple[float, float]:
-        odds = shipped.choice(QUESTION, chunks).odds
-        return odds, shipped.read(QUESTION, chunks, n_compared=n_compared).confidence
+    def confidence(*chunks: Chunk) -> tuple[float, float]:
+        return shipped.choice(QUESTION, chunks).odds, shipped.read(QUESTION, chunks).confidence
 
     odds, p = confidence(code)  # a passage
     assert p == pytest.approx(1 / (1 + np.exp(1.0 - 0.5 * odds)))
     odds, p = confidence(code, code)
     assert p == pytest.approx(1 / (1 + np.exp(-1.0 - 0.3 * odds)))
-    odds, p = confidence(prose, n_compared=100)
-    assert p == pytest.approx(1 / (1 + np.exp(2.0 + 0.1 * np.log(100) - 0.4 * odds)))
+    odds, p = confidence(prose, prose)
+    assert p == pytest.approx(1 / (1 + np.exp(2.0 - 0.4 * odds)))
 
 
 @pytest.mark.parametrize("name", [GRAPH, FILE])

@@ -5,9 +5,9 @@
 --squad: dev-v2.0.calibrate2.json.gz; with --held, dev-v2.0.train10.json.gz, the questions about the article that
 training held out are added. They make the curve for a passage: a logistic one over the log-odds (Platt 1999), and the
 probability under which declining gives the best F1. --searched: the lines of benchmarks/training/reader_odds.py, which
-make the curves for prose and for code that was searched: the probability that the answer is right, and the lowest one
-that declines DECLINED of the questions without an answer (people's traps apart). Writes reader-minilm.json beside the
-graph in --weights. Ends with one line of JSON.
+make the curves for prose and for code that was searched: the probability that the answer is right, and the lowest one,
+from LEAST on, that declines DECLINED of the questions without an answer (people's traps apart). Writes
+reader-minilm.json beside the graph in --weights. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from selfroute.models.training.reader_export import FORCED, answers, ship_calibr
 from selfroute.models.training.squad_scores import Case, cases, expected_calibration_error, f1
 
 DECLINED = 0.94
+LEAST = 0.15  # an answer that is wrong five times in six is not given
 
 
 def main() -> None:
@@ -72,16 +73,16 @@ def _searched(rows: Sequence[Mapping[str, Any]]) -> tuple[Curve, dict[str, Any]]
     curve = Curve(round(slope, 4), round(offset, 4))
     confidences = [curve.probability(x) for x in odds]
     absent = sorted(p for p, row in zip(confidences, rows, strict=True) if not (row["answerable"] or row.get("trap")))
-    threshold = round(absent[math.ceil(DECLINED * len(absent)) - 1] + 1e-4, 4)
+    threshold = max(LEAST, round(absent[math.ceil(DECLINED * len(absent)) - 1] + 1e-4, 4))
     lost = [p < threshold for p, row in zip(confidences, rows, strict=True) if row["answerable"]]
     error = expected_calibration_error(confidences, right)
     facts = {"n": len(rows), "ece": round(error, 4), "declined_answerable": round(sum(lost) / len(lost), 4)}
     return replace(curve, threshold=threshold), facts
 
 
-def fit(odds: Sequence[float], has: Sequence[bool], steps: int = 50) -> tuple[float, float]:
+def fit(odds: Sequence[float], right: Sequence[bool], steps: int = 50) -> tuple[float, float]:
     """Slope and offset of the likeliest logistic curve, by Newton's method over standardised odds."""
-    raw, y = np.array(odds, float), np.array(has, float)
+    raw, y = np.array(odds, float), np.array(right, float)
     middle, width = float(raw.mean()), float(raw.std()) + 1e-9
     x = np.stack([(raw - middle) / width, np.ones(len(raw))], 1)
     w = np.zeros(2)

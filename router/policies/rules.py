@@ -31,7 +31,7 @@ from collections.abc import Mapping, Sequence
 from selfroute.router.policies.elsewhere import Doubt, spread_over_corpus
 from selfroute.types import LONG_CONTEXT, RETRIEVAL, Attempt, Decision, Estimate, Features, Query
 
-PATIENCE_SECONDS = 10.0
+PATIENCE_SECONDS = 3.0
 
 
 class RulesPolicy:
