@@ -193,7 +193,7 @@ def ask(
             elif isinstance(event, AnswerEvent):
                 bar.close()
                 answer = event.answer
-        nearest = [] if answer.answerable else router.search(text, top_k=render.N_NEAREST)
+        nearest = () if answer.answerable else router.nearest(text, answer)
         notes = router.index.notes
     if json:
         render.put(render.answer_object(answer))
@@ -204,7 +204,8 @@ def ask(
         for line in render.answer_lines(answer):
             render.say(line)
         if not answer.answerable:
-            render.say(render.nearest_line(hit.chunk for hit in nearest))
+            for line in render.nearest_lines(nearest):
+                render.say(line)
     _note(notes)
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 from selfroute.errors import ConfigError
 from selfroute.memory.hidden import show_hidden
 from selfroute.router.hidden_text import HIDDEN_NOTE
-from selfroute.types import Answer, Attempt, Chunk, Citation, Decision, Features, Hit, Usage
+from selfroute.types import Answer, Attempt, Citation, Decision, Features, Hit, Usage
 
 if TYPE_CHECKING:
     from selfroute.memory.base import Progress, Skipped
     from selfroute.memory.update import UpdateReport
 
 N_LINES_SHOWN = 5  # of a hit
-N_NEAREST = 3
 # Files may hold sequences that a terminal obeys; what is shown on one is shown in a visible form.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -184,10 +183,13 @@ def skipped_line(skipped: Sequence[Skipped]) -> str:
     return f"skipped {len(skipped):,}: {', '.join(f'{count:,} {reason}' for reason, count in counts)}"
 
 
-def nearest_line(chunks: Iterable[Chunk]) -> str:
-    """Where to look by hand, for a question without an answer."""
-    places = ", ".join(chunk.location for chunk in chunks)
-    return f"nearest: {places}" if places else "nearest: nothing"
+def nearest_lines(nearest: Sequence[Citation]) -> Iterator[str]:
+    """What to look at by hand, for a question without an answer."""
+    for citation in nearest:
+        yield f"nearest: {citation.location}"
+        yield from (f"  | {line}" for line in citation.text.splitlines())
+    if not nearest:
+        yield "nearest: nothing"
 
 
 @contextmanager

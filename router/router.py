@@ -19,6 +19,7 @@ from selfroute.types import (
     DEFAULT_BUDGET_TOKENS,
     Answer,
     Attempt,
+    Citation,
     Decision,
     Estimate,
     Features,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from selfroute.router.langchain.retriever import SelfRouteRetriever
 
 AUTO = "auto"
+N_SEARCHED = 10  # chunks that are looked at when nothing was read
 NOT_FOUND = "Not found in this corpus."
 RECHECK_SECONDS = 2.0  # a search compares the index with the files again after this long; a question always does
 
@@ -162,6 +164,14 @@ class SelfRouter:
         if not (attempts and given):
             yield from (TokensEvent(piece) for piece in answer.text.splitlines(keepends=True))
         yield AnswerEvent(answer)
+
+    def nearest(self, text: str, answer: Answer) -> tuple[Citation, ...]:
+        """The lines of what was read that come nearest to a question; of what a search finds, when nothing was read."""
+        from selfroute.backends.nearest import nearest
+
+        chunks = next((attempt.chunks for attempt in reversed(answer.attempts) if attempt.chunks), ())
+        chunks = chunks or tuple(hit.chunk for hit in self.search(text, top_k=N_SEARCHED))
+        return nearest(text, chunks, self.index)
 
     def explain(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Decision:
         """The route that `ask` would try first, and why; nothing is answered."""

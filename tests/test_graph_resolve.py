@@ -296,6 +296,16 @@ def test_a_root_that_is_a_package_is_known_by_its_own_name(opened: Opened) -> No
     assert certain(index, "Who imports work.core?") == ["__init__.py:1"]
 
 
+def test_a_package_whose_folders_lie_beside_it_is_known(opened: Opened) -> None:
+    files = {
+        "tool/__init__.py": "",
+        "core/__init__.py": "",
+        "core/parts.py": "def make(): ...\n",
+        "b.py": "from tool.core.parts import make\nmake()\n",
+    }
+    assert certain(opened(files), "Who calls make?") == ["b.py:2"]
+
+
 def test_a_relative_import_above_the_root_means_nothing(opened: Opened) -> None:
     files = {"core.py": "def make(): ...\n", "b.py": "from ...core import make\nmake()\n"}
     assert certain(opened(files), "Who calls make?") == []

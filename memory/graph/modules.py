@@ -80,7 +80,10 @@ class Modules:
             return self._at(folder, parts)
         if importer and folder not in self._packages and (beside := self._at(folder, parts)):
             return beside
-        return self._nearest(self._by_name.get(dotted, []), importer) or self._at(folder, parts)
+        found = self._nearest(self._by_name.get(dotted, []), importer) or self._at(folder, parts)
+        if not found and len(parts) > 1 and parts[0] in self._packages:
+            found = self._at("", parts[1:])  # a package whose folders lie beside it, as its build configuration says
+        return found
 
     def _at(self, folder: str, parts: list[str]) -> str:
         stem = posixpath.join(folder, *parts)
