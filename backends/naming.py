@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from selfroute.memory.graph import ways
+from selfroute.memory.graph.facts import INHERITS
 from selfroute.memory.graph.nodes import Edge
 
 NAMING = frozenset({ways.BASES, ways.MEMBERS})  # relations whose other ends are the answer
@@ -39,8 +40,8 @@ def wanted(
 
 def named(edge: Edge, quote: str) -> str:
     """The other end's name: a base as the class statement spells it, a member by its last name."""
-    last = edge.target.last or edge.target.path
-    if edge.relation == "inherits" or "(" in quote:
+    last = edge.target.last.removesuffix("[]") or edge.target.path
+    if edge.relation == INHERITS:
         for argument in arguments(quote):
             if re.split(r"[\[(<]", argument)[0].rpartition(".")[2].strip() == last:
                 return argument

@@ -159,3 +159,15 @@ def test_every_citation_that_has_bytes_is_exact_after_random_edits() -> None:
             assert now.encode()[citation.start_byte : citation.end_byte].decode() == citation.text
             assert "\n".join(now.split("\n")[citation.start_line - 1 : citation.end_line]) == citation.text
         assert citation.stale == (now != indexed)
+
+
+def test_a_word_is_cited_with_its_line_and_a_sentence_of_prose_as_a_whole() -> None:
+    prose = Chunk("3", "h3", "b.txt", 1, 1, "One is here. Two is there. Three is gone.", kind="text")
+    files = Files({"a.py": INDEXED, "b.txt": prose.text}, {"b.txt": prose.text})
+    at, there = LOAD.text.index("path"), prose.text.index("there")
+    generation = Generation("path\nthere", (Span(0, at, at + 4), Span(1, there, there + 5)))
+
+    code, sentence = verify(generation, [LOAD, prose], files, whole=True)
+    assert (code.text, code.start_byte, code.location) == ("def load(path):", 12, "a.py:4")
+    assert (sentence.text, sentence.start_byte) == ("Two is there.", 13)
+    assert verify(generation, [LOAD, prose], files)[0].text == "path"

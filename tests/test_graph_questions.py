@@ -177,6 +177,20 @@ def test_any_other_question_asks_for_no_relation(question: str) -> None:
     assert asked(question) is None
 
 
+@pytest.mark.parametrize(
+    "question",
+    [
+        "What does path default to when calling url_for?",
+        "What is the default of timeout when Session.send is called?",
+        "What does the constructor of Session set self.adapters to?",
+        "From which module is url_for imported in src/pkg/api.py?",
+        "What does src/pkg/api.py import url_for from?",
+    ],
+)
+def test_a_value_or_the_source_of_a_name_is_no_relation(question: str) -> None:
+    assert asked(question) is None
+
+
 @pytest.mark.parametrize("ending", ["", "?", " ?", ".", "!", "\n", "  "])
 def test_endings_and_spaces_change_nothing(ending: str) -> None:
     assert asked(f"  Who   calls url_for{ending}") == (CALLERS, "url_for")
