@@ -308,6 +308,7 @@ def test_the_answers_of_a_list_are_told_apart() -> None:
     windows = [scored(0, {1: 5.0, 4: 5.0}, {1: 5.0, 5: 4.5}), scored(3, {0: 4.8, 7: 1.0}, {0: 4.6, 7: 1.0})]
     spans = choose_listed([*windows, scored(4, {}, {})])
     assert [(s.chunk, s.start, s.end) for s in spans] == [(0, 5, 9), (0, 20, 29), (3, 0, 4)]
+    assert [(s.chunk, s.start) for s in choose_listed(windows, 0.9)] == [(0, 5)]
 
 
 @pytest.mark.parametrize(
