@@ -22,7 +22,8 @@ FILES = {
         "    def close(self):\n        return self.host\n"
     ),
     "net/files.py": (
-        "import json\n\n\ndef load(path, mode='strict'):\n    with open(path) as file:\n        return json.load(file)\n"
+        "import json\n\n\ndef load(path, mode='strict'):\n"
+        "    with open(path) as file:\n        return json.load(file)\n"
     ),
     "land.txt": (
         "The lighthouse of Varn was built in 1871 by the engineer Ilse Kortmann. It stands on the island of Holm and "
