@@ -11,6 +11,7 @@ from selfroute.backends.base import Attempting, Progress
 from selfroute.backends.cards import Card, explained
 from selfroute.backends.citations import verify
 from selfroute.backends.context import arrange, choose
+from selfroute.backends.described import with_described_place
 from selfroute.backends.generating import Writer, finish
 from selfroute.backends.relations import GraphAnswer, from_graph
 from selfroute.errors import ContextOverflowError
@@ -90,7 +91,7 @@ class RetrievalBackend:
 
         self._progress("read", 0, len(chunks))
         explanation = explained(query.text, chunks, self._index) if self._cards else None
-        made = explanation or Card(self._reader.read(query.text, chunks), tuple(chunks))
+        made = explanation or self._by_reader(query.text, chunks)
         self._progress("read", len(chunks), len(chunks))
         read = perf_counter()
 
@@ -107,6 +108,10 @@ class RetrievalBackend:
         notes = (*self._notes(hits, chunks, budget), *made.notes)
         left_out = _left_out(hits, chunks)
         return Attempt(self.name, made.generation, citations, usage, made.chunks, notes, left_out=left_out)
+
+    def _by_reader(self, question: str, chunks: Sequence[Chunk]) -> Card:
+        read = with_described_place(question, self._reader.read(question, chunks), chunks, self._index)
+        return Card(read, tuple(chunks), read.notes)
 
     def _from_graph(self, known: GraphAnswer, seconds: float) -> Attempt:
         """Nothing was read by a reader: the tokens are those of the answer."""
