@@ -12,7 +12,7 @@ from selfroute.models.hashing import HashingEmbedder
 from selfroute.types import Generation
 
 FILES = {
-    "shop/pay.py": "def charge(card, amount):\n    # the customer's card is charged\n    gateway.charge(card, amount)\n",
+    "shop/pay.py": "def charge(card, sum):\n    # the customer's card is charged\n    gateway.charge(card, sum)\n",
     "shop/ship.py": "def send(parcel):\n    return parcel\n",
     "notes.txt": "The warehouse in Odense was sold to a brewer in the spring of that year.\n",
 }
@@ -47,7 +47,7 @@ def test_lines_that_hold_the_words_answer_where_no_span_does(tmp_path: Path) -> 
         found = read("Where is the card of the customer charged?")
         assert found.answerable
         assert found.notes == (NOTE,)
-        assert "def charge(card, amount):" in found.text
+        assert "def charge(card, sum):" in found.text
         assert read("Where is the invoice printed?") is declined
         assert read("Where was the warehouse in Odense sold?") is declined  # prose, which the reader knows better
         assert read("Where is `charge` called?") is declined
