@@ -11,7 +11,7 @@ from selfroute.backends.base import Attempting, Progress
 from selfroute.backends.cards import Card, explained
 from selfroute.backends.citations import verify
 from selfroute.backends.context import arrange, choose
-from selfroute.backends.described import with_described_place
+from selfroute.backends.described import with_described
 from selfroute.backends.generating import Writer, finish
 from selfroute.backends.relations import GraphAnswer, from_graph
 from selfroute.errors import ContextOverflowError
@@ -110,7 +110,7 @@ class RetrievalBackend:
         return Attempt(self.name, made.generation, citations, usage, made.chunks, notes, left_out=left_out)
 
     def _by_reader(self, question: str, chunks: Sequence[Chunk]) -> Card:
-        read = with_described_place(question, self._reader.read(question, chunks), chunks, self._index)
+        read = with_described(question, self._reader.read(question, chunks), chunks, self._index)
         return Card(read, tuple(chunks), read.notes)
 
     def _from_graph(self, known: GraphAnswer, seconds: float) -> Attempt:

@@ -21,6 +21,11 @@ LISTED_SHARE = 0.3  # when a list is asked for
 UNASKED_SHARE = 0.5  # when the question does not say so: "what setting does X look up" may be three
 NEVER = np.float32(-1e4)
 
+_COUNT = re.compile(r"\bhow many\b|\bnumber of\b", re.I)
+_NUMBER = re.compile(
+    r"\d|\b(?:no|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|dozens?|hundreds?|thousands?|millions?)\b",
+    re.I,
+)
 _NOT_PLURAL = (
     r"(?:is|was|has|does|this|class|process|address|access|alias|basis|analysis|business|status|series|species|bus)"
 )
@@ -69,6 +74,16 @@ class Choice:
 def asks_for_several(question: str) -> bool:
     """Whether the question's form asks for a list: "list ...", "which ...s", "what are the ...s"."""
     return bool(_LIST.search(question))
+
+
+def asks_to_count(question: str) -> bool:
+    """Whether the question asks how many there are of something."""
+    return bool(_COUNT.search(question))
+
+
+def is_number(text: str) -> bool:
+    """Whether a text says a number."""
+    return bool(_NUMBER.search(text))
 
 
 def choose(windows: Sequence[Scored], n_best: int = 5) -> Choice:

@@ -27,9 +27,11 @@ from selfroute.models.span_choice import (
     Choice,
     Scored,
     asks_for_several,
+    asks_to_count,
     best_score,
     choose,
     choose_listed,
+    is_number,
 )
 from selfroute.models.span_scores import GRAPH, SpanScores, Window
 from selfroute.models.tokenizer import wordpiece
@@ -77,6 +79,9 @@ class SpanReader:
     def read(self, question: str, chunks: Sequence[Chunk]) -> Generation:
         """The best span, or the spans of a list, one a line; declined when it is likelier that the chunks hold none.
 
+        Several are given when the question asks for several, and of code when some are about as likely. Of code, a
+        question for a number that no span says is answered by how many spans there are, and which.
+
         The order of the chunks is of no account. confidence: the calibrated probability that the answer is right, for
         one chunk that it holds an answer; also given when it is declined. A span's score is that of the span by itself,
         so that spans of several calls can be compared.
@@ -87,26 +92,26 @@ class SpanReader:
         confidence = curve.probability(choice.odds)
         if not choice.spans or confidence < curve.threshold:
             return Generation("", confidence=confidence, answerable=False, finish="declined", threshold=curve.threshold)
-        spans = self._spans(question, windows, choice.spans[0], chunks)
+        best = choice.spans[0]
+        is_code = chunks[best.chunk].kind not in PROSE_KINDS
+        counts = is_code and asks_to_count(question) and not is_number(_quote(best, chunks))
+        if counts or asks_for_several(question):
+            spans = _distinct(choose_listed(windows, LISTED_SHARE), chunks)
+        elif is_code:
+            here = [window for window in windows if window.chunk == best.chunk]
+            spans = _distinct(choose_listed(here, UNASKED_SHARE), chunks)
+        else:
+            spans = ()
+        if counts and len(spans) < 2:  # a thing is no number of things
+            return Generation("", confidence=confidence, answerable=False, finish="declined", threshold=curve.threshold)
+        spans = spans if len(spans) > 1 else (best,)
+        text = "\n".join(_quote(span, chunks) for span in spans)
         return Generation(
-            "\n".join(_quote(span, chunks) for span in spans),
+            f"{len(spans)}:\n{text}" if counts else text,
             tuple(Span(s.chunk, s.start, s.end, curve.probability(s.score)) for s in spans),
             confidence,
             threshold=curve.threshold,
         )
-
-    def _spans(
-        self, question: str, windows: Sequence[Scored], best: Candidate, chunks: Sequence[Chunk]
-    ) -> tuple[Candidate, ...]:
-        """The answers: several when the question asks for several, or when code has some that are about as likely."""
-        if asks_for_several(question):
-            listed = choose_listed(windows, LISTED_SHARE)
-        elif chunks[best.chunk].kind not in PROSE_KINDS:
-            listed = choose_listed([window for window in windows if window.chunk == best.chunk], UNASKED_SHARE)
-        else:
-            listed = ()
-        found = _distinct(listed, chunks)
-        return found if len(found) > 1 else (best,)
 
     def choice(self, question: str, chunks: Sequence[Chunk], n_best: int = 5) -> Choice:
         """The n best spans and the odds that there is an answer, whatever the threshold."""

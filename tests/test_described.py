@@ -1,4 +1,4 @@
-"""Places that a question describes in plain words."""
+"""Questions about code in plain words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from selfroute.backends.described import NOTE, asks_for_described_place, with_described_place
+from selfroute.backends.described import NOTE, is_described, with_described
 from selfroute.memory.index import Index
 from selfroute.models.hashing import HashingEmbedder
 from selfroute.types import Generation
@@ -26,11 +26,12 @@ FILES = {
         ("Where is `connect` defined?", False),
         ("where is url_for called", False),
         ("Where is SessionInterface subclassed?", False),
-        ("When is the cookie signed?", False),
+        ("When is the cookie signed?", True),
+        ("What does --dry-run do?", False),
     ],
 )
-def test_a_described_place_has_no_name(question: str, described: bool) -> None:
-    assert asks_for_described_place(question) is described
+def test_a_described_thing_has_no_name(question: str, described: bool) -> None:
+    assert is_described(question) is described
 
 
 def test_lines_that_hold_the_words_answer_where_no_span_does(tmp_path: Path) -> None:
@@ -42,7 +43,7 @@ def test_lines_that_hold_the_words_answer_where_no_span_does(tmp_path: Path) -> 
         chunks = list(index.chunks())
 
         def read(question: str, read: Generation = declined) -> Generation:
-            return with_described_place(question, read, chunks, index)
+            return with_described(question, read, chunks, index)
 
         found = read("Where is the card of the customer charged?")
         assert found.answerable

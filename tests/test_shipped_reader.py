@@ -25,6 +25,10 @@ FILES = {
         "import json\n\n\ndef load(path, mode='strict'):\n"
         "    with open(path) as file:\n        return json.load(file)\n"
     ),
+    "net/read.py": (
+        "def parse(text):\n    if not text:\n        raise KeyError(text)\n    if text == '?':\n"
+        "        raise ValueError(text)\n    return text\n"
+    ),
     "land.txt": (
         "The lighthouse of Varn was built in 1871 by the engineer Ilse Kortmann. It stands on the island of Holm and "
         "is 31 metres high.\n\nIts keeper in the last century was Peder Aas, who wrote three books about birds.\n"
@@ -80,6 +84,14 @@ def test_what_is_not_there_is_declined(router: SelfRouter, question: str) -> Non
     assert not answer.answerable
     assert answer.text == "Not found in this corpus."
     assert answer.confidence < 0.5
+
+
+def test_what_no_span_says_is_counted(router: SelfRouter) -> None:
+    assert router.ask("How many attempts does RETRIES allow?").text in ("7", "Not found in this corpus.")
+    answer = router.ask("How many exceptions does parse raise?", route="retrieval")
+    assert answer.text == "2:\nKeyError\nValueError"
+    assert [citation.start_line for citation in answer.citations] == [3, 5]
+    assert router.ask("How many metres high is the lighthouse?").text.startswith("31")
 
 
 def test_the_nearest_lines_stand_beside_a_decline(router: SelfRouter) -> None:
