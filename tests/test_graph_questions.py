@@ -74,6 +74,8 @@ ASKED = {
     "Which functions does Session.send call?": (CALLEES, "Session.send"),
     "callees of url_for": (CALLEES, "url_for"),
     "List everything that url_for calls": (CALLEES, "url_for"),
+    "Which functions does url_for use?": (CALLEES, "url_for"),
+    "Which helper methods does url_for use?": (CALLEES, "url_for"),
     "What is called by url_for?": (CALLEES, "url_for"),
     "Show the functions invoked inside url_for.": (CALLEES, "url_for"),
     "url_for: what does it call?": (CALLEES, "url_for"),
@@ -185,6 +187,7 @@ def test_any_other_question_asks_for_no_relation(question: str) -> None:
         "What does the constructor of Session set self.adapters to?",
         "From which module is url_for imported in src/pkg/api.py?",
         "What does src/pkg/api.py import url_for from?",
+        "Which salt does Session use?",
     ],
 )
 def test_a_value_or_the_source_of_a_name_is_no_relation(question: str) -> None:

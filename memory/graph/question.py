@@ -79,6 +79,10 @@ _OF_VALUE = re.compile(
     r"\bdefaults?\b(?! (?:method|implementation|class))|\bX\d (?:set|assign|initiali[sz]e|bind)s? X\d to\b"
     r"|\b(?:set|assigned|initiali[sz]ed|bound) (?:X\d )?to\b|\bimport(?:s|ed)? X\d from\W*$"
     r"|\b(?:from|out of) (?:which|what) (?:module|package|library|place|file)\b"
+    r"|\b(?:which|what) (?!(?:(?:other|helper|private|public) )?(?:functions?|methods?|helpers?|class(?:es)?|things?"
+    r"|code|parts?|routines?|names?|symbols?|definitions?|modules?|files?|packages?|librar(?:y|ies)|utilit(?:y|ies)"
+    r"|tools?|api)\b)"
+    r"[a-z]+ (?:does|do|did) X\d use\W*$"
 )
 # "X0 of X1", "X0 as defined in the module X1": what a name is of is not what is asked about.
 _QUALIFIED = re.compile(
