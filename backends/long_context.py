@@ -16,6 +16,7 @@ from selfroute.backends.base import Attempting, Progress
 from selfroute.backends.cards import explained
 from selfroute.backends.citations import verify
 from selfroute.backends.context import choose
+from selfroute.backends.described import is_described, with_described
 from selfroute.backends.generating import Writer, finish
 from selfroute.backends.scoring import forecast, score_all
 from selfroute.errors import ContextOverflowError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 BLOCK_CHUNKS = 4096  # read at a time: about 5 MB of text
 TOP_K_OF_LESS = 256  # hits that are read instead when a model has no memory for everything
 
+N_SEARCHED = 24  # hits whose lines may answer what the reader does not
 EXPLAINING_BUDGETS = 4  # question budgets that a card may be made of
 
 # Priors, until policies are learned for the reader at hand. Long context's share right on LaRA, mean of 13 models.
@@ -127,10 +129,18 @@ class LongContextBackend:
         found = score_all(query.text, self._index, scorer, self._progress, known_ids=_ids(after))
         prefilled = perf_counter()
         best = found.best()
-        generation = self._reader.read(query.text, best)
+        generation, best = self._or_described(query, self._reader.read(query.text, best), best)
         usage = _usage(found.n_tokens, found.cached_tokens, generation, started, prefilled)
         known = f", {found.n_known:,} of them in an earlier reading" if found.n_known else ""
         return self._attempt(generation, best, usage, found.n_chunks, known)
+
+    def _or_described(self, query: Query, read: Generation, best: list[Chunk]) -> tuple[Generation, list[Chunk]]:
+        """The generation and what it quotes; lines of what search finds where it was declined and they cover it."""
+        if read.answerable or not is_described(query.text):
+            return read, best
+        searched = choose(self._index.search(query.text, top_k=N_SEARCHED), query.budget_tokens, self._index)
+        described = with_described(query.text, read, searched, self._index)
+        return (described, searched) if described.answerable else (read, best)
 
     def _read(self, query: Query, after: Attempt | None) -> Attempt:
         """Every block, then together what was quoted of them."""
@@ -164,7 +174,7 @@ class LongContextBackend:
         self, generation: Generation, chunks: Sequence[Chunk], usage: Usage, n_read: int, known: str = ""
     ) -> Attempt:
         files = f"{self._index.stats.files:,} files"
-        notes = (f"read all {n_read:,} chunks, {usage.prompt_tokens:,} tokens, of {files}{known}",)
+        notes = (f"read all {n_read:,} chunks, {usage.prompt_tokens:,} tokens, of {files}{known}", *generation.notes)
         citations = verify(generation, chunks, self._index, whole=True)
         return Attempt(self.name, generation, citations, usage, tuple(chunks), notes)
 

@@ -86,6 +86,13 @@ def test_what_is_not_there_is_declined(router: SelfRouter, question: str) -> Non
     assert answer.confidence < 0.5
 
 
+@pytest.mark.parametrize("route", ["retrieval", "long-context"])
+def test_plain_words_are_answered_by_the_lines_that_hold_them(router: SelfRouter, route: str) -> None:
+    answer = router.ask("When is a host needed?", route=route)
+    assert "raise LinkError('a host is needed')" in answer.text
+    assert answer.citations[0].location == "net/link.py:17-20"
+
+
 def test_what_no_span_says_is_counted(router: SelfRouter) -> None:
     assert router.ask("How many attempts does RETRIES allow?").text in ("7", "Not found in this corpus.")
     answer = router.ask("How many exceptions does parse raise?", route="retrieval")
