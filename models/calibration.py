@@ -2,8 +2,8 @@
 
 Three curves, since the same score means different things: for a passage that the question was put to (people's traps
 for readers are of this kind), for prose that was searched, and for code that was searched. That the best of many chunks
-is high by chance as well was not seen: the odds of 25 questions with and 25 without an answer, over some 35 chunks and
-over all of a corpus, differed no more than a curve can tell.
+is high by chance as well was not seen: over some 35 chunks and over all of a corpus, the odds of 44 questions about
+prose differed no more than a curve can tell.
 """
 
 from __future__ import annotations
