@@ -37,7 +37,7 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """passage: that there is an answer in the one chunk read. prose, code: that the answer found there is right."""
+    """passage: that the one chunk of prose that was read holds an answer. prose, code: that the answer is right."""
 
     passage: Curve
     prose: Curve
@@ -67,9 +67,9 @@ class Calibration:
 
     def curve(self, n_chunks: int, chunk: Chunk | None) -> Curve:
         """The one for the best span among n chunks. chunk: that it stands in."""
-        if n_chunks == 1:
-            return self.passage
-        return self.prose if chunk is not None and chunk.kind in PROSE_KINDS else self.code
+        if chunk is None or chunk.kind not in PROSE_KINDS:
+            return self.code
+        return self.passage if n_chunks == 1 else self.prose
 
     def to_json(self) -> dict[str, object]:
         """What `read` reads, but for the graph."""

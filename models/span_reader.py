@@ -83,8 +83,8 @@ class SpanReader:
         question for a number that no span says is answered by how many spans there are, and which.
 
         The order of the chunks is of no account. confidence: the calibrated probability that the answer is right, for
-        one chunk that it holds an answer; also given when it is declined. A span's score is that of the span by itself,
-        so that spans of several calls can be compared.
+        one chunk of prose that it holds an answer; also given when it is declined. A span's score is that of the span
+        by itself, so that spans of several calls can be compared.
         """
         windows = self.windows(question, chunks)
         choice = choose(windows)

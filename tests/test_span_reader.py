@@ -234,10 +234,11 @@ def test_the_shipped_calibration_gives_the_confidence(folder: Path) -> None:
     def confidence(*chunks: Chunk) -> tuple[float, float]:
         return shipped.choice(QUESTION, chunks).odds, shipped.read(QUESTION, chunks).confidence
 
-    odds, p = confidence(code)  # a passage
+    odds, p = confidence(prose)  # a passage
     assert p == pytest.approx(1 / (1 + np.exp(1.0 - 0.5 * odds)))
-    odds, p = confidence(code, code)
-    assert p == pytest.approx(1 / (1 + np.exp(-1.0 - 0.3 * odds)))
+    for chunks in ((code,), (code, code)):
+        odds, p = confidence(*chunks)
+        assert p == pytest.approx(1 / (1 + np.exp(-1.0 - 0.3 * odds)))
     odds, p = confidence(prose, prose)
     assert p == pytest.approx(1 / (1 + np.exp(2.0 - 0.4 * odds)))
 
