@@ -18,6 +18,7 @@ from selfroute.backends.citations import verify
 from selfroute.backends.context import choose
 from selfroute.backends.described import is_described, with_described
 from selfroute.backends.generating import Writer, finish
+from selfroute.backends.retrieval import TOP_K
 from selfroute.backends.scoring import forecast, score_all
 from selfroute.errors import ContextOverflowError
 from selfroute.models.base import ChunkScorer, Reader
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 BLOCK_CHUNKS = 4096  # read at a time: about 5 MB of text
 TOP_K_OF_LESS = 256  # hits that are read instead when a model has no memory for everything
 
-N_SEARCHED = 24  # hits whose lines may answer what the reader does not
 EXPLAINING_BUDGETS = 4  # question budgets that a card may be made of
 
 # Priors, until policies are learned for the reader at hand. Long context's share right on LaRA, mean of 13 models.
@@ -71,12 +71,13 @@ class LongContextBackend:
         return Estimate(P_CORRECT, n_tokens / TOKENS_PER_SECOND, n_tokens)
 
     def announce(self, query: Query) -> str:
-        """What will be scored and how long that takes, when it is more than some seconds."""
+        """What will be scored and how long that takes, when it is more than some seconds; nothing before a card."""
         limit = query.limits.max_tokens
         refused = limit is not None and self._index.stats.tokens > limit
         if self._writer or refused or not isinstance(self._reader, ChunkScorer):
             return ""
-        return forecast(query.text, self._index, self._reader).told(self._index)
+        told = forecast(query.text, self._index, self._reader).told(self._index)
+        return told if told and self._explain(query, None) is None else ""
 
     def answer(self, query: Query, *, after: Attempt | None = None) -> Attempt:
         """What stream() comes to."""
@@ -138,7 +139,7 @@ class LongContextBackend:
         """The generation and what it quotes; lines of what search finds where it was declined and they cover it."""
         if read.answerable or not is_described(query.text):
             return read, best
-        searched = choose(self._index.search(query.text, top_k=N_SEARCHED), query.budget_tokens, self._index)
+        searched = choose(self._index.search(query.text, top_k=TOP_K), query.budget_tokens, self._index)
         described = with_described(query.text, read, searched, self._index)
         return (described, searched) if described.answerable else (read, best)
 

@@ -24,7 +24,7 @@ _TOLD = {
     ways.CALLERS: ("{name} is used in {n}:", "Nothing in this corpus is seen to use {name}."),
     ways.CALLEES: ("{name} calls {n}:", "{name} is not seen to call anything of this corpus."),
     ways.SUBCLASSES: ("{name} is the base of {n}:", "Nothing in this corpus inherits from {name}."),
-    ways.BASES: ("", "{name} names no base."),
+    ways.BASES: ("", "{name} names no base."),  # some are told by their names
     ways.OVERRIDES: ("{name} is overridden in {n}:", "Nothing in this corpus overrides {name}."),
     ways.MEMBERS: ("", "{name} defines nothing further."),
     ways.IMPORTERS: ("{name} is imported in {n}:", "Nothing in this corpus imports {name}."),
@@ -74,7 +74,7 @@ def from_graph(text: str, index: Index) -> GraphAnswer | None:
 
 def _naming(text: str, found: Related, index: Index) -> GraphAnswer | None:
     """Names, one a line, each with the line that shows it as its quote."""
-    edges = found.edges[:MAX_NAMED]
+    edges = found.edges
     kinds = index.from_graph(lambda graph: [graph.kind(edge.target) for edge in edges])
     rows = list(dict.fromkeys(edge.row for edge in edges))
     chunks = index.chunks_at(rows)
@@ -84,7 +84,7 @@ def _naming(text: str, found: Related, index: Index) -> GraphAnswer | None:
     decorators = [_quote(_span(at[edge.row], chunks[at[edge.row]], edge.line), chunks) for edge in edges]
     order = sorted(wanted(text, found.asked.relation, edges, kinds, decorators), key=lambda i: _order(edges[i]))
     spans, names = [], []
-    for edge in (edges[i] for i in order):
+    for edge in (edges[i] for i in order[:MAX_NAMED]):
         chunk = chunks[at[edge.row]]
         line = naming_line(chunk, edge.line, edge.target.last) if found.asked.relation == ways.MEMBERS else edge.line
         spans.append(_span(at[edge.row], chunk, line))
@@ -92,7 +92,10 @@ def _naming(text: str, found: Related, index: Index) -> GraphAnswer | None:
     certainty = sum(edges[i].certainty for i in order) / len(order)
     if found.asked.described:
         certainty = min(certainty, GUESSED)
-    told = "\n".join(dict.fromkeys(names))
+    names = list(dict.fromkeys(names))
+    if len(order) > MAX_NAMED:
+        names.append(f"and {len(order) - MAX_NAMED} more")
+    told = "\n".join(names)
     return GraphAnswer(
         Generation(told, tuple(dict.fromkeys(spans)), round(certainty, 3)), tuple(chunks), tuple(_notes(found))
     )

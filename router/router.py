@@ -166,10 +166,10 @@ class SelfRouter:
         yield AnswerEvent(answer)
 
     def nearest(self, text: str, answer: Answer) -> tuple[Citation, ...]:
-        """The lines of what was read that come nearest to a question; of what a search finds, when nothing was read."""
+        """The lines of what was first read that come nearest to a question; of what search finds, when nothing was."""
         from selfroute.backends.nearest import nearest
 
-        chunks = next((attempt.chunks for attempt in reversed(answer.attempts) if attempt.chunks), ())
+        chunks = next((attempt.chunks for attempt in answer.attempts if attempt.chunks), ())
         chunks = chunks or tuple(hit.chunk for hit in self.search(text, top_k=N_SEARCHED))
         return nearest(text, chunks, self.index)
 

@@ -242,6 +242,17 @@ def test_a_long_reading_is_announced_and_a_short_one_is_not(index: Index) -> Non
     assert LongContextBackend(index, EvidenceReader()).announce(Query(QUESTION)) == ""
 
 
+def test_a_card_is_not_announced_as_a_reading(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    root.mkdir()
+    (root / "a.py").write_text('def charge(card):\n    """Charges a card."""\n    return card.pay()\n')
+    (root / "b.txt").write_text("\n\n".join(f"Paragraph {n} is about nothing at all. " * 20 for n in range(900)))
+    with Index.open(root, directory=tmp_path / "index", embedder=HashingEmbedder(16)) as index:
+        backend = LongContextBackend(index, Scorer())
+        assert "reading all" in backend.announce(Query("What is the number of the prize?"))
+        assert backend.announce(Query("How does charge work?")) == ""
+
+
 def test_the_announcement_comes_with_the_decision_to_read(index: Index) -> None:
     scorer = Scorer()
     with ReaderScores(index.directory, scorer.fingerprint) as scores:

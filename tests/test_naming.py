@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from selfroute import SelfRouter
 from selfroute.backends.naming import arguments
+from selfroute.backends.relations import MAX_NAMED
 
 MODELS = (
     "import abc\n"
@@ -53,6 +55,15 @@ def test_names_alone_are_the_answer(router: SelfRouter, question: str, text: str
     answer = router.ask(question)
     assert answer.text == text
     assert sorted({citation.start_line for citation in answer.citations}) == lines
+
+
+def test_more_names_than_are_shown_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    methods = "".join(f"    def m{n:03}(self):\n        pass\n" for n in range(MAX_NAMED + 5))
+    (tmp_path / "corpus" / "a.py").write_text(f"class Wide:\n{methods}")
+    with SelfRouter.from_path(tmp_path / "corpus", index_dir=tmp_path / "index", route="retrieval") as router:
+        lines = router.ask("What methods does the class Wide define?").text.splitlines()
+    assert (lines[0], lines[MAX_NAMED - 1], lines[MAX_NAMED:]) == ("m000", "m059", ["and 5 more"])
 
 
 @pytest.mark.parametrize(
