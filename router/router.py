@@ -52,7 +52,7 @@ class SelfRouter:
     backends: by route. route: "auto" lets the policy choose. budget_tokens: tokens of context that retrieval packs; one
     that is given is also the most that any route may read, unless max_tokens says otherwise. update: whether the index
     is brought up to date with the files before each question. spares: by route, what answers when the policy chose and
-    a model cannot; none when it is not given.
+    a model cannot; none when it is not given. model: names what answers, for what was learned about it.
     """
 
     def __init__(
@@ -67,7 +67,9 @@ class SelfRouter:
         top_k: int = 10,
         update: bool = True,
         spares: Mapping[str, Backend] | None = None,
+        model: str = "",
     ) -> None:
+        self.model = model
         self.index, self.backends, self.policy = index, dict(backends), policy
         self._spares = dict(spares or {})
         self._route, self._budget_tokens, self._max_tokens = route, budget_tokens, max_tokens
@@ -149,7 +151,7 @@ class SelfRouter:
     def _events(self, text: str, route: str | None, budget_tokens: int | None, *, live: bool) -> Iterator[Event]:
         policy, query = self._policy(route), self._query(text, budget_tokens)
         live = live and getattr(policy, "keeps_answers", False)
-        features, estimates = self._observe(query)
+        features, estimates = self.observe(query)
         attempts: list[Attempt] = []
         decisions = [policy.decide(query, features, estimates)]
         yield self._decided(decisions[-1], query)
@@ -176,11 +178,11 @@ class SelfRouter:
     def explain(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Decision:
         """The route that `ask` would try first, and why; nothing is answered."""
         policy, query = self._policy(route), self._query(text, budget_tokens)
-        return policy.decide(query, *self._observe(query))
+        return policy.decide(query, *self.observe(query))
 
     def features(self, text: str, *, budget_tokens: int | None = None) -> Features:
         """What the policy is shown of a question."""
-        return self._observe(self._query(text, budget_tokens))[0]
+        return self.observe(self._query(text, budget_tokens))[0]
 
     async def aask(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Answer:
         """`ask` in a thread of its own."""
@@ -233,7 +235,7 @@ class SelfRouter:
         limits = Limits(max_tokens=budget if self._max_tokens is None else self._max_tokens)
         return Query(_clean(text), DEFAULT_BUDGET_TOKENS if budget is None else budget, limits)
 
-    def _observe(self, query: Query) -> tuple[Features, dict[str, Estimate]]:
+    def observe(self, query: Query) -> tuple[Features, dict[str, Estimate]]:
         """What a policy decides from, over the files as they are now."""
         if self._update:
             self.index.update()
