@@ -36,6 +36,15 @@ PER_CODE_CORPUS = {
 PER_LARGE = {
     "look-up": 4, "relational": 2, "comparing": 2, "counting": 2, "listing": 2, "multi-hop": 2, "unanswerable": 2,
 }  # fmt: skip
+# By the name that is imported; the reader was trained on none of them, and no other benchmark reads them.
+PACKAGES = (
+    "agate ariadne arrow astor bandit bs4 cachetools cerberus colander cssselect csvkit dataset diskcache dogpile doit "
+    "eve fabric feedparser fire formencode graphene isort jsonpickle lark markdown mido mingus mistune mongoengine "
+    "nameko pexpect ply pyflakes pymysql radon serial simpy sqlparse tablib textblob tinydb tomlkit voluptuous w3lib "
+    "waitress watchdog wtforms yapf yoyo zeep"
+).split()
+LARGE_PACKAGES = ("alembic", "celery", "docutils", "kombu")
+DISTRIBUTIONS = {"bs4": "beautifulsoup4", "dogpile": "dogpile.cache", "serial": "pyserial", "yoyo": "yoyo-migrations"}
 SKIPPED = re.compile(
     r"(^|/)(tests?|testing|docs?|examples?|benchmarks?|_?vendor|vendored)(/|$)|test_|_test\.py|conftest"
 )
@@ -64,6 +73,18 @@ class Corpus:
         found = {"answers": list(answers), "scorer": scorer} if answers else {"unanswerable": True}
         drawn = sha256(f"budget {case['id']}".encode()).digest()[0] % len(BUDGETS)
         self.cases.append({**case, **found, "budget_tokens": BUDGETS[drawn]})
+
+
+def build(packages: Path, squad_file: Path, covid_file: Path, hotpotqa: Path, seed: int) -> Iterator[Corpus]:
+    """All of it. packages: a folder that `pip install --no-deps --target` filled with PACKAGES and LARGE_PACKAGES."""
+    for name in PACKAGES:
+        yield code(packages / name, seed)
+    yield from squad(squad_file, 30, 8, seed)
+    yield from covid(covid_file, 22, seed)
+    yield from hotpot(hotpotqa, seed)
+    for name in LARGE_PACKAGES:
+        yield code(packages / name, seed, per_kind=PER_LARGE, large=True)
+    yield from large_squad(squad_file, 15, 3, seed)
 
 
 def write(corpora: Iterable[Corpus], out: Path) -> int:

@@ -10,15 +10,35 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from selfroute import __version__
 from selfroute.errors import SelfRouteError
-
-if TYPE_CHECKING:
-    from selfroute.router.config import Config
+from selfroute.router import cli_eval, cli_router
+from selfroute.router.options import (
+    Budget,
+    Debug,
+    Embedder,
+    IndexDir,
+    Json,
+    MaxBytes,
+    MaxCost,
+    MaxSeconds,
+    MaxTokens,
+    Model,
+    PathOption,
+    Policy,
+    Prefer,
+    Question,
+    Reader,
+    Route,
+    TopK,
+    Update,
+    Window,
+)
+from selfroute.router.options import configured as _config
 
 app = typer.Typer(
     help="Answers questions about a codebase: each one is routed to retrieval or to long context, and every answer is"
@@ -28,35 +48,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-# `model` in the contract; every other option is a setting of selfroute.router.config under the same name.
-Question = Annotated[str, typer.Argument(help="- reads it from standard input.", metavar="QUESTION")]
-PathOption = Annotated[str, typer.Option("--path", help="Folder of the corpus.", metavar="DIR")]
-Route = Annotated[str | None, typer.Option(help="auto, retrieval or long-context.", show_default=False)]
-Policy = Annotated[
-    str | None, typer.Option(help="What chooses the route: rules, random, always-...", show_default=False)
-]
-Model = Annotated[
-    str | None,
-    typer.Option(help="A language model: a folder, a hub name, or openai:URL#NAME.", show_default=False),
-]
-Window = Annotated[
-    int | None, typer.Option(help="The most that a model's prompt and answer may take.", show_default=False)
-]
-Budget = Annotated[int | None, typer.Option(help="Tokens of context to answer from.", show_default=False)]
-MaxTokens = Annotated[int | None, typer.Option(help="The most tokens that a question may read.", show_default=False)]
-TopK = Annotated[int | None, typer.Option(help="Hits to return.", show_default=False)]
-Embedder = Annotated[
-    str | None, typer.Option(help="static, hashing, or sentence-transformers:NAME.", show_default=False)
-]
-Reader = Annotated[str | None, typer.Option(help="What reads the context.", show_default=False)]
-IndexDir = Annotated[str | None, typer.Option(help="Folder of the index.", metavar="DIR", show_default=False)]
-MaxBytes = Annotated[int | None, typer.Option(help="Larger files are not indexed.", show_default=False)]
-Update = Annotated[
-    bool | None, typer.Option("--update/--no-update", help="Index changed files first.", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def _version(wanted: bool) -> None:
@@ -146,8 +137,11 @@ def ask(
     policy: Policy = None,
     model: Model = None,
     window_tokens: Window = None,
+    prefer: Prefer = None,
     budget_tokens: Budget = None,
     max_tokens: MaxTokens = None,
+    max_seconds: MaxSeconds = None,
+    max_cost: MaxCost = None,
     embedder: Embedder = None,
     reader: Reader = None,
     index_dir: IndexDir = None,
@@ -172,8 +166,11 @@ def ask(
         policy=policy,
         model=model,
         window_tokens=window_tokens,
+        prefer=prefer,
         budget_tokens=budget_tokens,
         max_tokens=max_tokens,
+        max_seconds=max_seconds,
+        max_cost=max_cost,
         embedder=embedder,
         reader=reader,
         index_dir=index_dir,
@@ -215,8 +212,11 @@ def explain(
     path: PathOption = ".",
     route: Route = None,
     policy: Policy = None,
+    prefer: Prefer = None,
     budget_tokens: Budget = None,
     max_tokens: MaxTokens = None,
+    max_seconds: MaxSeconds = None,
+    max_cost: MaxCost = None,
     index_dir: IndexDir = None,
     update: Update = None,
     json: Json = False,
@@ -230,8 +230,11 @@ def explain(
         path,
         route=route,
         policy=policy,
+        prefer=prefer,
         budget_tokens=budget_tokens,
         max_tokens=max_tokens,
+        max_seconds=max_seconds,
+        max_cost=max_cost,
         index_dir=index_dir,
         update=update,
     )
@@ -363,6 +366,10 @@ def models(
             render.say(f"{kind:<13} {name:<22} {state}", to=sys.stdout)
 
 
+app.command("eval")(cli_eval.evaluate)
+app.add_typer(cli_router.app, name="router")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code; prints what went wrong as `error:` and `hint:`."""
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
@@ -436,12 +443,6 @@ def _pipe_closed() -> int:
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
-
-
-def _config(path: str, **options: Any) -> Config:
-    from selfroute.router.config import load
-
-    return load(path, options)
 
 
 def _text(argument: str) -> str:

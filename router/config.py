@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from selfroute.errors import ConfigError, UnknownNameError
 from selfroute.memory.location import resolve_root
 from selfroute.registry import is_known, names
-from selfroute.types import DEFAULT_BUDGET_TOKENS
+from selfroute.types import DEFAULT_BUDGET_TOKENS, PREFERENCES
 
 ENVIRONMENT = "SELFROUTE_"
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -42,6 +44,11 @@ class Config:
         at_least=1,
     )
     max_tokens: int = _setting(0, "hard limit on what one question may read, instead of budget_tokens; 0: none")
+    max_seconds: float = _setting(0.0, "hard limit on the seconds that one question may take; 0: none")
+    max_cost: float = _setting(0.0, "hard limit on the dollars that one question may cost; 0: none")
+    prefer: str = _setting("balanced", "what an answer is worth: balanced, quality, speed or cost")
+    price_in: float = _setting(0.0, "dollars for a million tokens that the model reads")
+    price_out: float = _setting(0.0, "dollars for a million tokens that the model writes")
     top_k: int = _setting(10, "hits that a search returns", at_least=1)
     embedder: str = _setting("static", "static, hashing, or sentence-transformers:NAME_OR_FOLDER")
     reader: str = _setting("span", "what reads the context and answers")
@@ -163,6 +170,13 @@ def _typed(key: str, value: Any, origin: str) -> Any:
         if isinstance(value, int) and not isinstance(value, bool) and value >= at_least:
             return value
         expected = f"a whole number of at least {at_least}"
+    elif isinstance(default, float):
+        if isinstance(value, str) and not from_file:
+            with suppress(ValueError):
+                value = float(value)
+        if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value >= at_least:
+            return float(value)
+        expected = f"a number of at least {at_least}"
     elif isinstance(value, str):
         return value.strip()
     elif isinstance(value, Path):
@@ -177,6 +191,8 @@ def _check_names(values: Mapping[str, Any]) -> None:
     route = values.get("route", AUTO)
     if route != AUTO and not is_known("backend", route):
         raise UnknownNameError("route", route, (AUTO, *names("backend")))
+    if values.get("prefer", PREFERENCES[0]) not in PREFERENCES:
+        raise UnknownNameError("preference", values["prefer"], PREFERENCES)
     for kind in ("policy", "reader", "embedder"):
         name = str(values.get(kind, SETTINGS[kind].default)).partition(":")[0]
         if not is_known(kind, name):
@@ -209,4 +225,8 @@ def shown_value(value: Any) -> str:
     """A setting's value as TOML writes it."""
     if isinstance(value, bool):
         return str(value).lower()
-    return str(value) if isinstance(value, int) else '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return (
+        str(value)
+        if isinstance(value, int | float)
+        else '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+    )

@@ -17,6 +17,7 @@ RETRIEVAL = "retrieval"
 LONG_CONTEXT = "long-context"
 ROUTES = (RETRIEVAL, LONG_CONTEXT)
 DEFAULT_BUDGET_TOKENS = 8_000
+PREFERENCES = ("balanced", "quality", "speed", "cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question, the tokens of context its answer may be read from, and its limits."""
+    """A question, the tokens of context its answer may be read from, its limits, and what it is worth: PREFERENCES."""
 
     text: str
     budget_tokens: int = DEFAULT_BUDGET_TOKENS
     limits: Limits = field(default_factory=Limits)
+    prefer: str = "balanced"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from selfroute.errors import ConfigError, MissingDependencyError
 from selfroute.router.classifier.classifier import ANY, Classifier, Numbers, Stage
 from selfroute.router.classifier.examples import Example
-from selfroute.router.classifier.heads import CLIP, DEPTH, N_LEAVES, N_NODES, SHARES, Calibration, Head, Trees, Vector
+from selfroute.router.classifier.heads import CLIP, DEPTH, N_LEAVES, N_NODES, Calibration, Head, Trees, Vector
 from selfroute.router.classifier.words import Vocabulary, matrix
 from selfroute.types import LONG_CONTEXT, RETRIEVAL, ROUTES
 
 N_FOLDS = 4
 MAX_SHARE = 0.35  # of always-long-context's tokens, that the margin may lead to in training
-PRICE = 0.02  # of accuracy, for reading everything: of two margins that are as good, the cheaper
+PRICE = 0.05  # of accuracy, for reading everything: of two margins that are as good, the cheaper
 N_TREES, LEARNING_RATE, MIN_LEAF, N_FORESTS = 80, 0.06, 15, 3
 RIDGE_NUMBERS, RIDGE_WORDS, KIND_C = 100.0, 3.0, 3.0
 N_CROSSED = 2
@@ -134,6 +134,32 @@ def _fit(data: Questions, seed: int, max_share: float) -> Classifier:
             "max_share": max_share,
         },
     )
+
+
+def recalibrated(prior: Classifier, examples: Sequence[Example], *, max_share: float = MAX_SHARE) -> Classifier:
+    """The prior's heads with calibration, margin and shares of these examples: for few questions, or another model.
+
+    Raises MissingDependencyError without scikit-learn.
+    """
+    data = Questions.of(examples)
+    stages = dict(prior.stages)
+    for name, stage in prior.stages.items():
+        if name not in data.numbers:
+            continue
+        held = {route: np.zeros(len(data.ids)) for route in ROUTES}
+        for i, (text, numbers) in enumerate(zip(data.text, data.numbers[name], strict=True)):
+            words = prior.vocabulary.vector(text)
+            seen, crossed = prior.vectors(stage, numbers, words)
+            for route, head in stage.heads.items():
+                held[route][i] = head.value(seen, crossed, words)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            curves, p = _calibrated(data, held)
+        margin = best_margin(data, p, np.arange(len(data.ids)), max_share, name)
+        stages[name] = replace(stage, calibrations={**stage.calibrations, **curves}, margin=margin)
+    base = {m: {r: _round(np.nanmean(data.right[r][:, j])) for r in ROUTES} for j, m in enumerate(data.models)}
+    summary = {**prior.summary, "adapted_to": len(data.ids)}
+    return replace(prior, stages=stages, base={**prior.base, **base}, summary=summary)
 
 
 class _Part:
@@ -413,6 +439,3 @@ def _round(value: float, digits: int = 6) -> float:
 
 def _rounded(values: Vector, digits: int = 6) -> Vector:
     return np.round(np.asarray(values, np.float64), digits) + 0.0
-
-
-__all__ = ["MAX_SHARE", "SHARES", "Questions", "best_margin", "fit", "folds"]

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,8 @@ def _squad(found: Any) -> Iterator[Case]:
 def _placed(case: Case, file: Path, path: Path | None) -> Case:
     """The case with its corpus, absolute, and its group: the corpus, unless it says another."""
     if case.context:
-        return case
+        digest = blake2b(case.context.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+        return replace(case, group=case.group or f"context-{digest}")
     if not case.path and path is None:
         raise ConfigError(
             f"case {case.id!r} in {file} names no corpus", "--path DIR, or a path or a context in each case"
