@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -23,13 +24,23 @@ SLACK_TOKENS = 64  # for what a chat template puts around a prompt
 NONCE = "00000000"  # as long as a real one, to count with
 EXPECTED_NEW_TOKENS = 120
 PREFILL_RATE, DECODE_RATE = 500.0, 20.0  # tokens a second; priors, until this model's own are known
+HIGH, HIGH_TOKENS = 3.0, 1.1  # factors on expected seconds, and on tokens as counted here, hardly ever passed
+ASKED_TOKENS = 1_000  # instructions and question
 WORTH_COUNTING = 4  # a corpus of this many times the window by the built-in count does not fit by any other
 
 
 class Writer:
     """Answers with a generator, for any route. Any thread may use it."""
 
-    def __init__(self, generator: Generator, *, max_new_tokens: int = MAX_NEW_TOKENS) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        *,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        prices: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        """prices: dollars for a token that is read, and for one that is written."""
+        self._prices = prices
         self.generator, self._max_new_tokens = generator, max_new_tokens
         self._costs: dict[str, int] = {}
         self._corpus: tuple[int, int] = (-1, 0)  # generation of the index, tokens of all its chunks
@@ -58,8 +69,20 @@ class Writer:
     def estimate(self, p_correct: float, n_tokens: int, room: int, *, n_resident: int = 0) -> Estimate:
         """What reading n_tokens would cost, at this model's own pace once it is known. n_resident: read already."""
         prefill, decode = self._rates
-        seconds = max(0, n_tokens - n_resident) / prefill + EXPECTED_NEW_TOKENS / decode
-        return Estimate(p_correct, seconds, n_tokens, room_tokens=max(0, room))
+        n_new = max(0, n_tokens - n_resident)
+        seconds = n_new / prefill + EXPECTED_NEW_TOKENS / decode
+        return Estimate(
+            p_correct,
+            seconds,
+            n_tokens,
+            self._dollars(n_tokens, EXPECTED_NEW_TOKENS),
+            room_tokens=max(0, room),
+            seconds_high=HIGH * (n_new / prefill + self._max_new_tokens / decode),
+            dollars_high=self._dollars(HIGH_TOKENS * (n_tokens + SLACK_TOKENS + ASKED_TOKENS), self._max_new_tokens),
+        )
+
+    def _dollars(self, n_read: float, n_written: float) -> float:
+        return n_read * self._prices[0] + n_written * self._prices[1]
 
     def resident(self, index: Index) -> int:
         """Tokens of the index's chunks that are read and kept."""
@@ -130,9 +153,9 @@ class Writer:
                 read = smaller
         self._learn(generation.usage)
         citations = verify(generation, read, index)
-        return Attempt(
-            route, generation, citations, generation.usage, read, (*notes, *generation.notes), degraded=bool(notes)
-        )
+        spent = generation.usage
+        usage = replace(spent, dollars=self._dollars(spent.prompt_tokens, spent.new_tokens))
+        return Attempt(route, generation, citations, usage, read, (*notes, *generation.notes), degraded=bool(notes))
 
     def _context(self, chunks: tuple[Chunk, ...], keep: int | None) -> tuple[tuple[Chunk, ...], object]:
         """(chunks, handle): the kept one of this generation of the index, or a new one."""

@@ -18,9 +18,10 @@ from selfroute.backends.citations import verify
 from selfroute.backends.context import choose
 from selfroute.backends.described import is_described, with_described
 from selfroute.backends.generating import Writer, finish
-from selfroute.backends.retrieval import TOP_K
+from selfroute.backends.retrieval import LOADING_SECONDS, TOP_K, is_loaded
 from selfroute.backends.scoring import forecast, score_all
 from selfroute.errors import ContextOverflowError
+from selfroute.memory.rates import Rates
 from selfroute.models.base import ChunkScorer, Reader
 from selfroute.models.explaining import asks_to_explain
 from selfroute.models.metering import peak_bytes
@@ -37,6 +38,7 @@ EXPLAINING_BUDGETS = 4  # question budgets that a card may be made of
 
 # Priors, until policies are learned for the reader at hand. Long context's share right on LaRA, mean of 13 models.
 P_CORRECT = 0.65
+SCORING = "long-context.score"  # what scoring takes, of what it was forecast to
 TOKENS_PER_SECOND = 1_000_000  # of the evidence reader on one core, index included
 
 
@@ -57,6 +59,7 @@ class LongContextBackend:
         """writer: answers instead of the reader, from a context that it keeps while the index does not change."""
         self._index, self._reader, self._writer, self._block_chunks = index, reader, writer, block_chunks
         self._progress: Progress = progress or (lambda stage, done, total: None)
+        self._rates = Rates(index.directory)
 
     def estimate(self, query: Query) -> Estimate:
         """The whole corpus, at the reader's pace or the model's, without what was read for the question before."""
@@ -67,8 +70,12 @@ class LongContextBackend:
             return self._writer.estimate(P_CORRECT, n_tokens, room, n_resident=resident)
         n_tokens = self._index.stats.tokens
         if isinstance(self._reader, ChunkScorer):
-            return Estimate(P_CORRECT, forecast(query.text, self._index, self._reader).seconds, n_tokens)
-        return Estimate(P_CORRECT, n_tokens / TOKENS_PER_SECOND, n_tokens)
+            seconds = forecast(query.text, self._index, self._reader).seconds
+            loading = 0.0 if is_loaded(self._reader) else LOADING_SECONDS
+            high = self._rates.get(SCORING, 1.0).high_of(seconds) + 2 * loading
+            return Estimate(P_CORRECT, seconds + loading, n_tokens, seconds_high=high)
+        seconds = n_tokens / TOKENS_PER_SECOND
+        return Estimate(P_CORRECT, seconds, n_tokens, seconds_high=3 * seconds + 0.1)
 
     def announce(self, query: Query) -> str:
         """What will be scored and how long that takes, when it is more than some seconds; nothing before a card."""
@@ -126,13 +133,22 @@ class LongContextBackend:
 
     def _score(self, scorer: ChunkScorer, query: Query, after: Attempt | None) -> Attempt:
         """Every chunk by its score, then the best of them together."""
-        started = perf_counter()
-        found = score_all(query.text, self._index, scorer, self._progress, known_ids=_ids(after))
+        started, was_loaded = perf_counter(), is_loaded(self._reader)
+        expected = forecast(query.text, self._index, scorer).seconds
+        limit = query.limits.max_seconds
+        until = None if limit is None else started + limit
+        found = score_all(query.text, self._index, scorer, self._progress, known_ids=_ids(after), until=until)
         prefilled = perf_counter()
         best = found.best()
         generation, best = self._or_described(query, self._reader.read(query.text, best), best)
         usage = _usage(found.n_tokens, found.cached_tokens, generation, started, prefilled)
         known = f", {found.n_known:,} of them in an earlier reading" if found.n_known else ""
+        if found.n_unread:
+            made = self._attempt(generation, best, usage, found.n_chunks - found.n_unread, known)
+            note = f"degraded: {found.n_unread:,} chunks were left unread to keep within the limit on seconds"
+            return replace(made, notes=(note, *made.notes), degraded=True)
+        if was_loaded:
+            self._rates.learn(SCORING, expected, usage.seconds)
         return self._attempt(generation, best, usage, found.n_chunks, known)
 
     def _or_described(self, query: Query, read: Generation, best: list[Chunk]) -> tuple[Generation, list[Chunk]]:

@@ -15,10 +15,11 @@ from selfroute.backends.described import with_described
 from selfroute.backends.generating import Writer, finish
 from selfroute.backends.relations import GraphAnswer, from_graph
 from selfroute.errors import ContextOverflowError
+from selfroute.memory.rates import Rates
 from selfroute.models.base import Reader
 from selfroute.models.metering import peak_bytes
 from selfroute.models.tokenizer import wordpiece
-from selfroute.types import RETRIEVAL, Attempt, Chunk, Estimate, Hit, Query, Usage
+from selfroute.types import RETRIEVAL, Attempt, Chunk, Estimate, Generation, Hit, Query, Usage
 
 if TYPE_CHECKING:
     from selfroute.memory.index import Index
@@ -31,7 +32,14 @@ COARSER = 2  # the built-in count of a text over that of a model's own tokenizer
 
 # Priors, until policies are learned for the reader at hand. Retrieval's share right on LaRA, mean of 13 models.
 P_CORRECT = 0.67
-SECONDS = 0.3  # search, and the trained reader over some 30 chunks, on two cores
+
+# Priors, until they were measured where the index lies: seconds of a search, seconds a token of the trained reader on
+# two cores, and the share of the budget that is packed.
+SEARCH_SECONDS, TOKEN_SECONDS, PACKED = 0.03, 1 / 20_000, 0.7
+LEAST_READ_TOKENS = 512  # a reading of less is not worth beginning; what does not fit the time is left unread
+LOADING_SECONDS = 1.0  # of the reader, in a process that has not read yet
+SEARCHING, READING, PACKING = "retrieval.search", "retrieval.read", "retrieval.packed"
+NO_TIME = "no time was left to read"
 
 
 class RetrievalBackend:
@@ -52,6 +60,7 @@ class RetrievalBackend:
         """writer: answers instead of the reader. cards: whether what asks for an explanation is answered by a card."""
         self._index, self._reader, self._writer, self._top_k = index, reader, writer, top_k
         self._cards = cards
+        self._rates = Rates(index.directory)
         self._progress: Progress = progress or (lambda stage, done, total: None)
 
     def estimate(self, query: Query) -> Estimate:
@@ -59,7 +68,16 @@ class RetrievalBackend:
         if self._writer:
             room = self._writer.room(query)
             return self._writer.estimate(P_CORRECT, min(_budget(query), self._index.stats.tokens, max(1, room)), room)
-        return Estimate(P_CORRECT, SECONDS, min(_budget(query), self._index.stats.tokens))
+        n_tokens = max(0, min(_budget(query), self._index.stats.tokens))
+        search, read = self._rates.get(SEARCHING, SEARCH_SECONDS), self._rates.get(READING, TOKEN_SECONDS)
+        packed = min(1.0, self._rates.get(PACKING, PACKED).per_unit) * n_tokens
+        loading = 0.0 if is_loaded(self._reader) else LOADING_SECONDS
+        return Estimate(
+            P_CORRECT,
+            search.of(1) + read.of(packed) + loading,
+            n_tokens,
+            seconds_high=search.high_of(1) + read.high_of(min(n_tokens, LEAST_READ_TOKENS)) + 2 * loading,
+        )
 
     def answer(self, query: Query, *, after: Attempt | None = None) -> Attempt:
         """What stream() comes to."""
@@ -86,15 +104,20 @@ class RetrievalBackend:
         if self._writer:
             return (yield from self._write(self._writer, query, hits, earlier, live))
         chunks = choose([*hits, *(Hit(chunk, 0.0, (EARLIER,)) for chunk in earlier)], budget, self._index)
+        chunks, unread = self._in_time(query, chunks, perf_counter() - started)
         context = arrange(chunks, budget)
         packed = perf_counter()
+        was_loaded = is_loaded(self._reader)
 
         self._progress("read", 0, len(chunks))
         explanation = explained(query.text, chunks, self._index) if self._cards else None
-        made = explanation or self._by_reader(query.text, chunks)
+        made = explanation or (self._by_reader(query.text, chunks) if chunks or not unread else _no_time())
         self._progress("read", len(chunks), len(chunks))
         read = perf_counter()
 
+        self._learn(
+            context.n_tokens, min(budget, self._index.stats.tokens), packed - started, read - packed, was_loaded
+        )
         known = {chunk.id for chunk in earlier}
         usage = Usage(
             prompt_tokens=context.n_tokens,
@@ -106,8 +129,33 @@ class RetrievalBackend:
         )
         citations = verify(made.generation, made.chunks, self._index, whole=explanation is None)
         notes = (*self._notes(hits, chunks, budget), *made.notes)
+        if unread:
+            notes = (f"degraded: {unread} chunks were left unread to keep within the limit on seconds", *notes)
         left_out = _left_out(hits, chunks)
-        return Attempt(self.name, made.generation, citations, usage, made.chunks, notes, left_out=left_out)
+        return Attempt(
+            self.name, made.generation, citations, usage, made.chunks, notes, bool(unread), left_out=left_out
+        )
+
+    def _in_time(self, query: Query, chunks: list[Chunk], spent: float) -> tuple[list[Chunk], int]:
+        """The best of the chunks that can be read within what is left of the question's seconds; how many cannot."""
+        if query.limits.max_seconds is None:
+            return chunks, 0
+        loading = 0.0 if is_loaded(self._reader) else 2 * LOADING_SECONDS
+        a_token = self._rates.get(READING, TOKEN_SECONDS).high_of(1)
+        room = (query.limits.max_seconds - spent - loading) / a_token
+        kept = 0
+        for chunk in chunks:
+            room -= max(chunk.n_tokens, 32)
+            if room < 0:
+                break
+            kept += 1
+        return chunks[:kept], len(chunks) - kept
+
+    def _learn(self, n_tokens: int, n_most: int, searching: float, reading: float, was_loaded: bool) -> None:
+        self._rates.learn(SEARCHING, 1, searching)
+        if was_loaded:  # else the reading paid for the loading
+            self._rates.learn(READING, n_tokens, reading)
+        self._rates.learn(PACKING, n_most, n_tokens)
 
     def _by_reader(self, question: str, chunks: Sequence[Chunk]) -> Card:
         read = with_described(question, self._reader.read(question, chunks), chunks, self._index)
@@ -166,6 +214,15 @@ class RetrievalBackend:
         if stale:
             notes.append(f"{stale} of {len(hits)} hits are of files that changed since they were indexed")
         return notes
+
+
+def is_loaded(reader: Reader) -> bool:
+    """Whether a reader can read at once; one that does not say so has nothing to load."""
+    return bool(getattr(reader, "is_loaded", True))
+
+
+def _no_time() -> Card:
+    return Card(Generation("", answerable=False, finish="declined", notes=(NO_TIME,)), (), (NO_TIME,))
 
 
 def _left_out(hits: Sequence[Hit], chunks: Sequence[Chunk]) -> tuple[Chunk, ...]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 BATCH_CHUNKS = 32
 N_BEST = 16  # chunks for the last reading, 4,000 tokens: a list has at most 12 answers
+FULL_CHUNK = 256  # tokens
+LOADING_SECONDS = 1.0  # of the reader and a first batch
+SLOW = 1.5  # factor on the slowest batch so far, before the next one is begun
 LONG_SECONDS = 5.0  # a reading that takes longer is announced
 
 # Of the trained reader on two cores without other work, until it was measured where the index lies.
@@ -35,6 +38,7 @@ class Scored:
     """The best chunks so far, and what all of them came to.
 
     n_known: those whose scores were kept of an earlier reading; cached_tokens: theirs, and those of known_ids.
+    n_unread: those for which there was no time.
     """
 
     n_best: int
@@ -42,6 +46,7 @@ class Scored:
     n_tokens: int = 0
     n_known: int = 0
     cached_tokens: int = 0
+    n_unread: int = 0
     _kept: list[tuple[float, int, Chunk]] = field(default_factory=list)
 
     def best(self) -> list[Chunk]:
@@ -97,16 +102,20 @@ def score_all(
     *,
     known_ids: Collection[str] = (),
     n_best: int = N_BEST,
+    until: float | None = None,
 ) -> Scored:
     """Scores every chunk of the index. progress: called with ("read", done, total), once at first and per batch.
 
-    known_ids: chunks that another route has read; they are scored, and count as cached.
+    known_ids: chunks that another route has read; they are scored, and count as cached. until: the time, as
+    perf_counter() tells it, at which the last reading has to be done as well; what is not scored by then is not read.
     """
     found = Scored(n_best)
     seconds = n_timed = 0.0
     progress("read", 0, index.stats.chunks)
     with ReaderScores(index.directory, scorer.fingerprint) as scores:
         known = scores.known(question)
+        pace = scores.tokens_per_second or TOKENS_PER_SECOND
+        slowest = LOADING_SECONDS if not getattr(scorer, "is_loaded", True) else BATCH_CHUNKS * FULL_CHUNK / pace
         for place, chunk in enumerate(index.chunks()):
             found.n_chunks += 1
             found.n_tokens += chunk.n_tokens
@@ -119,10 +128,15 @@ def score_all(
         n_done = found.n_known
         progress("read", n_done, found.n_chunks)
         for batch in _batches(index, known) if n_done < found.n_chunks else ():
+            if until is not None and perf_counter() + SLOW * (slowest + _last_reading(n_best, pace)) > until:
+                found.n_unread = found.n_chunks - n_done
+                break
             began = perf_counter()
             news = scorer.score(question, [chunk for _, chunk in batch]).tolist()
+            took = perf_counter() - began
+            slowest = took if n_done == found.n_known else max(slowest, took)
             if n_done > found.n_known:  # the first batch loads the model
-                seconds += perf_counter() - began
+                seconds += took
                 n_timed += sum(chunk.n_tokens for _, chunk in batch)
             added = {chunk_key(chunk): score for (_, chunk), score in zip(batch, news, strict=True)}
             scores.keep(question, added, n_timed / seconds if n_timed and seconds else None)
@@ -131,6 +145,10 @@ def score_all(
             n_done += len(batch)
             progress("read", n_done, max(n_done, found.n_chunks))
     return found
+
+
+def _last_reading(n_best: int, pace: float) -> float:
+    return n_best * FULL_CHUNK / pace
 
 
 def _batches(index: Index, known: dict[bytes, float]) -> Iterator[Sequence[tuple[int, Chunk]]]:

@@ -62,6 +62,11 @@ class SpanReader:
         self._calibration = calibration or Calibration.read(GRAPH, folder)
 
     @property
+    def is_loaded(self) -> bool:
+        """Whether the network is in memory, so that a reading begins at once."""
+        return self._scores.is_loaded
+
+    @property
     def fingerprint(self) -> str:
         """Names the weights by their checksum, and the code that shows a chunk to them."""
         return f"{self._scores.fingerprint}:{_code_fingerprint()}"

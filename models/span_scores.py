@@ -60,6 +60,11 @@ class SpanScores:
         self._session: Any = None
         self._loading = Lock()
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the network is in memory."""
+        return self._session is not None
+
     def load(self) -> None:
         """Loads the network, if it is not: 0.1 s, which a question that needs no reader is spared.
 

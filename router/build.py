@@ -20,6 +20,7 @@ from selfroute.models.base import Embedder, Generator, Reader
 from selfroute.registry import is_known, names, resolve
 from selfroute.router.base import Policy
 from selfroute.router.config import DEFAULT, Config
+from selfroute.types import Limits
 
 if TYPE_CHECKING:
     from selfroute.router.router import SelfRouter
@@ -48,11 +49,12 @@ def build(
         reader = reader or make_reader(config, index)
         return SelfRouter(
             index,
-            make_backends(index, reader, progress, Writer(model) if model else None),
+            make_backends(index, reader, progress, _writer(config, model)),
             policy or make_policy(config.policy, answering, index.directory),
             route=config.route,
             budget_tokens=None if config.origin("budget_tokens") == DEFAULT else config.budget_tokens,
-            max_tokens=config.max_tokens or None,
+            limits=Limits(config.max_seconds or None, config.max_tokens or None, config.max_cost or None),
+            prefer=config.prefer,
             top_k=config.top_k,
             update=config.update and keep_updated,
             spares=make_backends(index, reader, progress) if model else None,
@@ -142,6 +144,11 @@ def make_policy(name: str, answering: str = "", directory: Path | None = None) -
     made = resolve("policy", name)
     policy: Policy = made.for_model(answering, directory) if hasattr(made, "for_model") else made()
     return policy
+
+
+def _writer(config: Config, model: Generator | None) -> Writer | None:
+    prices = config.price_in / 1e6, config.price_out / 1e6
+    return Writer(model, prices=prices) if model else None
 
 
 def answering_model(config: Config, reader: Reader | None = None, model: Generator | None = None) -> str:

@@ -14,9 +14,11 @@ from selfroute.router.attempting import attempt
 from selfroute.router.events import AnswerEvent, DecisionEvent, Event, TokensEvent
 from selfroute.router.features import extract
 from selfroute.router.hidden_text import noted
+from selfroute.router.limits import Spending
 from selfroute.router.policies.fixed import Forced
 from selfroute.types import (
     DEFAULT_BUDGET_TOKENS,
+    PREFERENCES,
     Answer,
     Attempt,
     Citation,
@@ -50,7 +52,8 @@ class SelfRouter:
     """Answers questions about one corpus. Any thread may use it; close() or `with` gives the index back.
 
     backends: by route. route: "auto" lets the policy choose. budget_tokens: tokens of context that retrieval packs; one
-    that is given is also the most that any route may read, unless max_tokens says otherwise. update: whether the index
+    that is given is also the most that any route may read, unless limits say otherwise. limits: hard ones, by question.
+    prefer: what an answer is worth to the policy, one of PREFERENCES. update: whether the index
     is brought up to date with the files before each question. spares: by route, what answers when the policy chose and
     a model cannot; none when it is not given. model: names what answers, for what was learned about it.
     """
@@ -63,7 +66,8 @@ class SelfRouter:
         *,
         route: str = AUTO,
         budget_tokens: int | None = None,
-        max_tokens: int | None = None,
+        limits: Limits | None = None,
+        prefer: str = PREFERENCES[0],
         top_k: int = 10,
         update: bool = True,
         spares: Mapping[str, Backend] | None = None,
@@ -72,7 +76,8 @@ class SelfRouter:
         self.model = model
         self.index, self.backends, self.policy = index, dict(backends), policy
         self._spares = dict(spares or {})
-        self._route, self._budget_tokens, self._max_tokens = route, budget_tokens, max_tokens
+        self._route, self._budget_tokens = route, budget_tokens
+        self._limits, self._prefer = limits or Limits(), prefer
         self._top_k, self._update = top_k, update
 
     @classmethod
@@ -84,6 +89,9 @@ class SelfRouter:
         policy: str | Policy | None = None,
         budget_tokens: int | None = None,
         max_tokens: int | None = None,
+        max_seconds: float | None = None,
+        max_cost: float | None = None,
+        prefer: str | None = None,
         top_k: int | None = None,
         embedder: str | Embedder | None = None,
         reader: str | Reader | None = None,
@@ -110,6 +118,9 @@ class SelfRouter:
             "route": route,
             "budget_tokens": budget_tokens,
             "max_tokens": max_tokens,
+            "max_seconds": max_seconds,
+            "max_cost": max_cost,
+            "prefer": prefer,
             "top_k": top_k,
             "window_tokens": window_tokens,
             "index_dir": index_dir,
@@ -134,7 +145,8 @@ class SelfRouter:
     def ask(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Answer:
         """The answer; one that is not in the corpus has answerable=False and says so.
 
-        Raises ContextOverflowError when a route that was asked for must read more than the limits allow.
+        Raises ContextOverflowError when a route that was asked for must read more than the limits allow, LimitsError
+        when no route is fast or cheap enough for them.
         """
         *_, last = self._events(text, route, budget_tokens, live=False)
         assert isinstance(last, AnswerEvent)
@@ -149,18 +161,21 @@ class SelfRouter:
         return self._events(text, route, budget_tokens, live=True)
 
     def _events(self, text: str, route: str | None, budget_tokens: int | None, *, live: bool) -> Iterator[Event]:
-        policy, query = self._policy(route), self._query(text, budget_tokens)
-        live = live and getattr(policy, "keeps_answers", False)
-        features, estimates = self.observe(query)
+        policy, asked = self._policy(route), self._query(text, budget_tokens)
+        live, spending = live and getattr(policy, "keeps_answers", False), Spending(asked)
+        features, estimates = self.observe(asked)
         attempts: list[Attempt] = []
-        decisions = [policy.decide(query, features, estimates)]
+        query = spending.left()
+        decisions = [spending.within(policy.decide(query, features, estimates), query, estimates, (), policy)]
         yield self._decided(decisions[-1], query)
         while decisions[-1].action == "try":
             backend = self._untried(decisions[-1].route, attempts)
             others = () if isinstance(policy, Forced) else self._others(backend.name, attempts)
             made, given = yield from attempt(backend, query, attempts, others=others, live=live and not attempts)
             attempts.append(noted(made))
-            decisions.append(policy.decide(query, features, estimates, attempts))
+            query = spending.left(attempts)
+            decided = policy.decide(query, features, estimates, attempts)
+            decisions.append(spending.within(decided, query, estimates, attempts, policy))
             yield self._decided(decisions[-1], query)
         answer = self._answer(decisions, attempts)
         if not (attempts and given):
@@ -177,8 +192,11 @@ class SelfRouter:
 
     def explain(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Decision:
         """The route that `ask` would try first, and why; nothing is answered."""
-        policy, query = self._policy(route), self._query(text, budget_tokens)
-        return policy.decide(query, *self.observe(query))
+        policy, asked = self._policy(route), self._query(text, budget_tokens)
+        spending = Spending(asked)
+        features, estimates = self.observe(asked)
+        query = spending.left()
+        return spending.within(policy.decide(query, features, estimates), query, estimates, (), policy)
 
     def features(self, text: str, *, budget_tokens: int | None = None) -> Features:
         """What the policy is shown of a question."""
@@ -232,8 +250,9 @@ class SelfRouter:
         budget = self._budget_tokens if budget_tokens is None else budget_tokens
         if budget is not None and budget < 1:
             raise ValueError(f"budget_tokens must be at least 1, got {budget}")
-        limits = Limits(max_tokens=budget if self._max_tokens is None else self._max_tokens)
-        return Query(_clean(text), DEFAULT_BUDGET_TOKENS if budget is None else budget, limits)
+        most = budget if self._limits.max_tokens is None else self._limits.max_tokens
+        limits = replace(self._limits, max_tokens=most)
+        return Query(_clean(text), DEFAULT_BUDGET_TOKENS if budget is None else budget, limits, self._prefer)
 
     def observe(self, query: Query) -> tuple[Features, dict[str, Estimate]]:
         """What a policy decides from, over the files as they are now."""

@@ -14,6 +14,7 @@
       DeviceMemoryError            4   needed and free bytes, and the option that lowers the need
       ModelServerError             4   a model's server that is gone, refuses, or answers what cannot be used
       ContextOverflowError         5   more tokens than the route can hold
+      LimitsError                  5   no route keeps within the question's limits
 
 Raised where the fact is known, printed once, in selfroute.router.cli.main.
 """
@@ -137,6 +138,12 @@ class ModelServerError(SelfRouteError):
     def __init__(self, url: str, what: str, hint: str = "") -> None:
         self.url = url
         super().__init__(f"the model server at {url} {what}", hint)
+
+
+class LimitsError(SelfRouteError):
+    """No route keeps within the question's limits; nothing was read. The message says what each would take."""
+
+    exit_code = 5
 
 
 class ContextOverflowError(SelfRouteError):

@@ -96,6 +96,7 @@ class Usage:
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     peak_bytes: int = 0
+    dollars: float = 0.0
 
     @property
     def seconds(self) -> float:
@@ -111,6 +112,7 @@ class Usage:
             self.prefill_seconds + other.prefill_seconds,
             self.decode_seconds + other.decode_seconds,
             max(self.peak_bytes, other.peak_bytes),
+            self.dollars + other.dollars,
         )
 
 
@@ -210,7 +212,8 @@ class Features:
 class Estimate:
     """What a route is expected to give and to cost for one question.
 
-    room_tokens: the most that the route's model can hold beside the question; None when nothing bounds it.
+    tokens: at most. room_tokens: the most that the route's model can hold beside the question; None when nothing bounds
+    it. seconds_high, dollars_high: what it hardly ever takes more than; None when that is not known.
     """
 
     p_correct: float
@@ -218,6 +221,8 @@ class Estimate:
     tokens: int
     dollars: float = 0.0
     room_tokens: int | None = None
+    seconds_high: float | None = None
+    dollars_high: float | None = None
 
     @property
     def fits(self) -> bool:

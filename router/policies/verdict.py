@@ -14,10 +14,18 @@ def excess(query: Query, estimate: Estimate) -> str:
         return f"{estimate.tokens:,} tokens are more than the {estimate.room_tokens:,} that the model has room for"
     if limits.max_tokens is not None and estimate.tokens > limits.max_tokens:
         return f"{estimate.tokens:,} tokens are over the limit of {limits.max_tokens:,}"
-    if limits.max_seconds is not None and estimate.seconds > limits.max_seconds:
-        return f"about {estimate.seconds:.1f} s are over the limit of {limits.max_seconds:g} s"
-    if limits.max_dollars is not None and estimate.dollars > limits.max_dollars:
-        return f"about {estimate.dollars:.4f} dollars are over the limit of {limits.max_dollars:g}"
+    return too_dear(query, estimate)
+
+
+def too_dear(query: Query, estimate: Estimate) -> str:
+    """Which limit on seconds or dollars a route might break, in words, or ""."""
+    limits = query.limits
+    seconds = estimate.seconds if estimate.seconds_high is None else estimate.seconds_high
+    dollars = estimate.dollars if estimate.dollars_high is None else estimate.dollars_high
+    if limits.max_seconds is not None and seconds > limits.max_seconds:
+        return f"up to {seconds:.1f} s are over the limit of {max(0.0, limits.max_seconds):.3g} s"
+    if limits.max_dollars is not None and dollars > limits.max_dollars:
+        return f"up to {dollars:.4f} dollars are over the limit of {max(0.0, limits.max_dollars):.4g}"
     return ""
 
 
