@@ -182,6 +182,12 @@ class SelfRouter:
         """What the policy is shown of a question."""
         return self._observe(self._query(text, budget_tokens))[0]
 
+    def observe(self, text: str, *, budget_tokens: int | None = None) -> tuple[Query, Features, dict[str, Estimate]]:
+        """What a policy decides from before any attempt: the question with its limits, its features, each route's
+        estimate."""
+        query = self._query(text, budget_tokens)
+        return query, *self._observe(query)
+
     async def aask(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Answer:
         """`ask` in a thread of its own."""
         import asyncio  # a tenth of the start of the command line, which has no use for it
