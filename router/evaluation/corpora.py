@@ -55,7 +55,7 @@ def corpora_of(cases: Iterable[Case]) -> list[Corpus]:
     found: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
         found.setdefault((case.path, "" if case.path else case.context), []).append(case)
-    return [Corpus(_key(path, context), path, context, tuple(of)) for (path, context), of in found.items()]
+    return [Corpus(corpus_key(path, context), path, context, tuple(of)) for (path, context), of in found.items()]
 
 
 def make_run_folder(run: Path) -> None:
@@ -68,7 +68,7 @@ def make_run_folder(run: Path) -> None:
         ) from error
 
 
-def _key(path: str, context: str) -> str:
+def corpus_key(path: str, context: str) -> str:
     """Short, and the same for the same folder or text."""
     seen = f"path\0{path}" if path else f"context\0{context}"
     return blake2b(seen.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()

@@ -63,7 +63,7 @@ def unpack_attempt(found: Mapping[str, Any] | None, route: str, clock: Mapping[s
     return Attempt(
         route,
         _unpack_generation(found["generation"]),
-        tuple(Citation(*place[:5], text="", stale=bool(place[5])) for place in found["citations"]),
+        tuple(_citation(*place) for place in found["citations"]),
         usage,
         tuple(_chunk(one, paths) for one in found["chunks"]),
         tuple(found["notes"]),
@@ -95,6 +95,10 @@ def _unpack_generation(found: Mapping[str, Any]) -> Generation:
         notes=tuple(found["notes"]),
         threshold=found["threshold"],
     )
+
+
+def _citation(path: str, start_line: int, end_line: int, start_byte: int, end_byte: int, stale: bool) -> Citation:
+    return Citation(path, start_line, end_line, start_byte, end_byte, "", stale)
 
 
 def _chunk(found: Sequence[Any], paths: Sequence[str]) -> Chunk:
