@@ -16,6 +16,7 @@ import typer
 
 from selfroute import __version__
 from selfroute.errors import SelfRouteError
+from selfroute.router.cli_eval import eval_cases
 
 if TYPE_CHECKING:
     from selfroute.router.config import Config
@@ -361,6 +362,9 @@ def models(
             render.put({"kind": kind, "name": name, "state": state})
         else:
             render.say(f"{kind:<13} {name:<22} {state}", to=sys.stdout)
+
+
+app.command("eval")(eval_cases)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

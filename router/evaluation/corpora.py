@@ -6,7 +6,6 @@ files/context.txt. What an index keeps there of one case must not make another o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -15,6 +14,7 @@ from pathlib import Path
 from selfroute.errors import ConfigError
 from selfroute.memory.location import prepare
 from selfroute.router.evaluation.cases import Case
+from selfroute.router.evaluation.writing import write
 
 CONTEXT_FILE = "context.txt"
 FOLDER = "corpora"
@@ -37,12 +37,11 @@ class Corpus:
         file, content = folder / CONTEXT_FILE, self.context.encode("utf-8", "replace")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if not file.is_file() or file.read_bytes() != content:
-                scratch = folder.parent / f"{CONTEXT_FILE}.{os.getpid()}.tmp"
-                scratch.write_bytes(content)
-                scratch.replace(file)
+            same = file.is_file() and file.read_bytes() == content
         except OSError as error:
             raise ConfigError(f"cannot write {file}: {error.strerror}", "give another folder: --out DIR") from error
+        if not same:
+            write(file, content)
         return folder
 
     def index_directory(self, run: Path) -> Path:
@@ -56,6 +55,11 @@ def corpora_of(cases: Iterable[Case]) -> list[Corpus]:
     for case in cases:
         found.setdefault((case.path, "" if case.path else case.context), []).append(case)
     return [Corpus(corpus_key(path, context), path, context, tuple(of)) for (path, context), of in found.items()]
+
+
+def group_of(case: Case) -> str:
+    """The group that a case belongs to: the corpus, when it names none."""
+    return case.group or corpus_key(case.path, case.context)
 
 
 def make_run_folder(run: Path) -> None:

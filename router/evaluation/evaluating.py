@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from selfroute.errors import ConfigError, UnknownNameError
@@ -49,9 +49,11 @@ def evaluate(
     *,
     scorer: str = "auto",
     judge: Judge | None = None,
-    limits: Limits | None = None,
+    limits: Callable[[Case], Limits] | None = None,
 ) -> Evaluation:
-    """Scores the rows and replays the policies on them. Cases without any row are left out, as of a run that goes on.
+    """Scores the rows and replays the policies on them. limits: of a question, none by default.
+
+    Cases without any row are left out, as of a run that goes on.
 
     Raises ConfigError when no case has a row.
     """
@@ -74,7 +76,10 @@ def evaluate(
         outcomes[name] = (
             best
             if policy is None
-            else {case.id: replay(policy, case, by_case[case.id], scores[case.id], limits) for case in asked}
+            else {
+                case.id: replay(policy, case, by_case[case.id], scores[case.id], limits(case) if limits else None)
+                for case in asked
+            }
         )
     return Evaluation(
         tuple(asked),

@@ -81,7 +81,7 @@ def _design(values: Sequence[float], groups: Sequence[Hashable]) -> tuple[float,
 
 
 def _t(freedom: float) -> float:
-    from scipy.stats import t
+    from scipy.stats import t  # type: ignore[import-untyped]
 
     return float(t.ppf(0.5 + LEVEL / 2, max(1.0, freedom)))
 

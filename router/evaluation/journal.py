@@ -7,7 +7,6 @@ process writes a folder at a time.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
@@ -20,6 +19,7 @@ from selfroute.router.evaluation.cases import Case
 from selfroute.router.evaluation.corpora import corpus_key, make_run_folder
 from selfroute.router.evaluation.json_lines import JsonLines
 from selfroute.router.evaluation.rows import Row
+from selfroute.router.evaluation.writing import write as write_file
 
 RUN, ROWS, VERDICTS, LOCK = "run.json", "rows.jsonl", "verdicts.jsonl", "lock"
 FORMAT = 1
@@ -120,7 +120,7 @@ def _match(folder: Path, description: Mapping[str, Any], *, write: bool = True) 
         known["settings"] = dict(known["settings"])
     except FileNotFoundError:
         if write:
-            _write(path, description)
+            write_file(path, json.dumps(description, indent=1) + "\n")
         return
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"cannot use {path}: {error}", "give another folder: --out DIR") from error
@@ -136,17 +136,3 @@ def _match(folder: Path, description: Mapping[str, Any], *, write: bool = True) 
         raise ConfigError(
             f"{another}: it is of {known.get('n_cases')} cases that are not these {description['n_cases']}", hint
         )
-
-
-def _write(path: Path, value: Mapping[str, Any]) -> None:
-    """In place at once, or not at all."""
-    scratch = path.with_suffix(".tmp")
-    try:
-        with scratch.open("w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except OSError as error:
-        raise ConfigError(f"cannot write {path}: {error.strerror}", "give another folder: --out DIR") from error

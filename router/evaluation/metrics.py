@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from selfroute.router.evaluation.corpora import group_of
 from selfroute.router.evaluation.curves import apgr, calibration_error, cpt50
 from selfroute.router.evaluation.intervals import Interval, difference_interval, mcnemar, n_groups, share_interval
 from selfroute.router.evaluation.replaying import Outcome
@@ -69,7 +70,7 @@ def best_fixed(fixed: Mapping[str, ByCase]) -> str:
 def figures(policy: str, found: ByCase, fixed: Mapping[str, ByCase], oracle: ByCase) -> Figures:
     """Every figure of a policy. fixed: outcomes of always taking each route, by route."""
     scored = [outcome for outcome in found.values() if outcome.right is not None]
-    groups = [outcome.case.group for outcome in scored]
+    groups = [group_of(outcome.case) for outcome in scored]
     best = fixed[best_fixed(fixed)]
     return Figures(
         policy,
@@ -98,7 +99,7 @@ def paired(found: ByCase, other: ByCase) -> Paired | None:
     if not common:
         return None
     differences = [int(bool(found[id_].right)) - int(bool(other[id_].right)) for id_ in common]
-    groups = [found[id_].case.group for id_ in common]
+    groups = [group_of(found[id_].case) for id_ in common]
     return Paired(
         len(common),
         sum(differences) / len(common),

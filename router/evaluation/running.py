@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -16,15 +17,17 @@ from typing import TYPE_CHECKING, Any
 from selfroute.backends.generating import Writer
 from selfroute.errors import ConfigError, SelfRouteError
 from selfroute.memory.masking import mask
-from selfroute.registry import names
+from selfroute.registry import names, resolve
 from selfroute.router.build import make_backends, make_generator, make_reader, open_index
 from selfroute.router.config import DEFAULT, Config, load
 from selfroute.router.evaluation.cases import Case
 from selfroute.router.evaluation.corpora import Corpus, corpora_of
 from selfroute.router.evaluation.rows import Row
+from selfroute.router.evaluation.writing import write
 from selfroute.router.hidden_text import noted
 from selfroute.router.policies.fixed import AlwaysRetrieval
 from selfroute.router.router import SelfRouter
+from selfroute.types import Limits
 
 if TYPE_CHECKING:
     from selfroute.memory.index import Index
@@ -66,8 +69,10 @@ def run_corpus(
     *,
     done: Collection[tuple[str, str]] = (),
     models: dict[str, Generator | None] | None = None,
+    begun: bool = False,
 ) -> Iterator[Row]:
-    """The rows of one corpus. models: loaded ones by name, shared between corpora."""
+    """The rows of one corpus, or of some cases of it. models: loaded ones by name, shared between corpora. begun:
+    whether there are rows of it already."""
     missing = [case for case in corpus.cases if any((case.id, route) not in done for route in names("backend"))]
     if not missing:
         return
@@ -77,15 +82,52 @@ def run_corpus(
         models[config.model] = make_generator(config)
     with open_index(config, update=True) as index:
         index.keeps_scores = False
-        _check_unchanged(index, corpus, run_folder, begun=any(case not in missing for case in corpus.cases))
+        _check_unchanged(index, corpus, run_folder, begun=begun or len(missing) < len(corpus.cases))
         asked = _Asked(config, index, make_reader(config, index), models[config.model])
         for case in missing:
             yield from asked.rows(case, done)
 
 
-def settings_of(config: Config) -> dict[str, Any]:
-    """The settings that rows depend on, secrets masked."""
-    return {key: _shown(getattr(config, key)) for key in ROW_SETTINGS}
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the cases are run with: each folder that is a corpus may have settings of its own.
+
+    by_path: the folder of a corpus -> its settings; "" for all texts.
+    """
+
+    by_path: Mapping[str, Config]
+
+    @classmethod
+    def of(cls, cases: Sequence[Case], run_folder: Path, options: Mapping[str, Any] | None = None) -> Settings:
+        """Raises as selfroute.router.config.load. run_folder: where texts are written; it has to be there."""
+        paths = dict.fromkeys(case.path for case in cases)
+        return cls({path: load(path or run_folder, options) for path in paths})
+
+    def limits(self, case: Case) -> Limits:
+        """The limits of a case's question."""
+        return limits_of(self.by_path[case.path])
+
+    def shown(self) -> dict[str, Any]:
+        """All that rows depend on, secrets masked; "reader of PATH" where a corpus differs from the first one."""
+        shown: dict[str, Any] = {}
+        for path, config in self.by_path.items():
+            own = {key: _shown(getattr(config, key)) for key in ROW_SETTINGS}
+            own["answers"] = own["model"] or reader_fingerprint(config)
+            for key, value in own.items():
+                if shown.setdefault(key, value) != value:
+                    shown[f"{key} of {path}"] = value
+        return shown
+
+    def any(self, **changes: Any) -> Config:
+        """The first corpus's settings, changed."""
+        config = next(iter(self.by_path.values()))
+        return load(config.root, changes)
+
+
+def limits_of(config: Config) -> Limits:
+    """The limits of every question under these settings."""
+    budget = None if config.origin("budget_tokens") == DEFAULT else config.budget_tokens
+    return Limits(max_tokens=config.max_tokens or budget)
 
 
 class _Asked:
@@ -139,6 +181,12 @@ def model_fingerprint(config: Config, reader: Reader, model: Generator | None) -
     return str(getattr(reader, "fingerprint", "") or f"reader:{config.reader}")
 
 
+def reader_fingerprint(config: Config) -> str:
+    """Of the configured reader, before any corpus is opened."""
+    made = resolve("reader", config.reader)(term_weight=lambda term: 1.0)
+    return str(getattr(made, "fingerprint", "") or f"reader:{config.reader}")
+
+
 def _check_unchanged(index: Index, corpus: Corpus, run_folder: Path, *, begun: bool) -> None:
     """The corpus is what it was when its first row was made. Raises ConfigError when it is not."""
     file, digest = corpus.index_directory(run_folder).parent / DIGEST, index.digest()
@@ -148,8 +196,8 @@ def _check_unchanged(index: Index, corpus: Corpus, run_folder: Path, *, begun: b
                 f"{corpus.path or 'the text of ' + corpus.cases[0].id} changed since this run began",
                 "begin another run: --out DIR",
             )
-    with suppress(OSError):
-        file.write_text(digest, encoding="ascii")
+    if not file.is_file() or file.read_text(encoding="ascii") != digest:
+        write(file, digest)
 
 
 def _shown(value: Any) -> Any:
