@@ -8,8 +8,9 @@ from html import escape
 from math import ceil, floor, log10
 
 WIDTH, HEIGHT = 720, 400
-LEFT, RIGHT, TOP, BOTTOM = 56, 24, 20, 48
-LINE = 17  # pixels between two labels
+LEFT, RIGHT, TOP, BOTTOM = 48, 24, 36, 48
+LINE = 17  # pixels: a name further from its point has a line to it
+WIDE_LETTER = 7.3  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +126,7 @@ def _y_axis(low: float, high: float, right: float = WIDTH - RIGHT) -> list[str]:
         y = TOP + (high - i * step) / (high - low) * (HEIGHT - TOP - BOTTOM)
         drawn.append(f'<line class="grid" x1="{LEFT}" x2="{right:.0f}" y1="{y:.1f}" y2="{y:.1f}"/>')
         drawn.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{i * step:.0%}</text>')
-    middle = TOP + (HEIGHT - TOP - BOTTOM) / 2
-    turned = f'transform="rotate(-90 14 {middle:.0f})"'
-    drawn.append(f'<text class="axis" x="14" y="{middle:.0f}" {turned} text-anchor="middle">right</text>')
+    drawn.append(f'<text class="axis" x="0" y="{TOP - 18}">share right</text>')
     return drawn
 
 
@@ -145,21 +144,31 @@ def _x_axis(scale: _Scale, label: str) -> list[str]:
 
 
 def _labels(placed: Sequence[tuple[Point, float, float]]) -> list[str]:
-    """Names beside the points, moved apart where they would cover each other."""
+    """Names to the right of the points, or else to the left, below or above, so that they cover nothing."""
     drawn: list[str] = []
-    taken: list[tuple[float, float, float]] = []  # left, right, y
+    taken = [(x - 8, x + 8, y - 8, y + 8) for _, x, y in placed]
     for point, x, y in sorted(placed, key=lambda p: (p[2], p[1])):
-        width = 7.2 * len(point.name)
-        left = x + 12 if x + 12 + width < WIDTH else x - 12 - width
-        height = y + 4
-        while any(left < r and left + width > l_ and abs(height - h) < LINE for l_, r, h in taken):
-            height += 2
-        taken.append((left, left + width, height))
-        if height - y > LINE:
-            edge = left - 2 if left > x else left + width + 2
-            drawn.append(f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{edge:.1f}" y2="{height - 4:.1f}"/>')
-        drawn.append(f'<text class="label {point.css}" x="{left:.1f}" y="{height:.1f}">{escape(point.name)}</text>')
+        width = WIDE_LETTER * len(point.name)
+        sides = [left for left in (x + 12, x - 12 - width) if left > LEFT and left + width < WIDTH] or [LEFT]
+        for step in range(0, 200):
+            shift = (step + 1) // 2 * 6 * (1 if step % 2 else -1)
+            boxes = [(left, left + width, y + shift - 8, y + shift + 8) for left in sides]
+            free = [box for box in boxes if not any(_meet(box, other) for other in taken)]
+            if free:
+                break
+        box = free[0] if free else boxes[0]
+        taken.append(box)
+        left, right, _, _ = box
+        if abs(shift) > LINE:
+            edge = left - 2 if left > x else right + 2
+            drawn.append(f'<line class="leader" x1="{x:.1f}" y1="{y:.1f}" x2="{edge:.1f}" y2="{y + shift:.1f}"/>')
+        at = f'x="{left:.1f}" y="{y + shift + 4:.1f}"'
+        drawn.append(f'<text class="label {point.css}" {at}>{escape(point.name)}</text>')
     return drawn
+
+
+def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[1] and other[0] < one[1] and one[2] < other[3] and other[2] < one[3]
 
 
 def short(value: float) -> str:

@@ -74,13 +74,14 @@ def _section(title: str, body: str) -> str:
 
 
 def _table(found: Evaluation, times: bool) -> str:
-    heads = ["policy", "n", "right", "95%", "tokens", "of LC's tokens"]
+    heads = ["policy", "n", "right", "against best fixed", "p", "tokens", "of LC's"]
     heads += ["seconds"] if times else []
-    heads += ["LC", "gap recovered", "regret", "APGR", "CPT50", "ECE", "against best fixed", "95%", "p"]
+    heads += ["LC", "gap rec.", "regret", "APGR", "CPT50", "ECE"]
     rows = "".join(_row(one, found, times) for one in found.figures)
     head = "".join(f"<th scope=col>{_text(name)}</th>" for name in heads)
     about = (
-        "right: share of the scored cases. LC: share of the cases that were read whole. gap recovered: of what the"
+        "right: share of scored cases, with its 95% interval. against best fixed: paired, in points. of LC's: of the"
+        " tokens that always-long-context reads. LC: share of the cases that were read whole. gap rec.: of what the"
         " oracle has over the best fixed route. regret: what the oracle has over the policy."
     )
     return (
@@ -91,21 +92,27 @@ def _table(found: Evaluation, times: bool) -> str:
 
 def _row(one: Figures, found: Evaluation, times: bool) -> str:
     beside, bounds = one.paired, one.paired.interval if one.paired else None
-    cells = [f"{one.n:,}", _share(one.accuracy), _interval(one.interval), _number(one.tokens, ",.0f")]
-    cells.append(_share(one.token_share))
+    if one.policy == f"always-{found.best_fixed}":
+        against = ["is it", ""]
+    else:
+        points = _number(100 * beside.difference if beside else None, "+.1f")
+        against = [f"{points} {_interval(bounds, signed=True)}", _number(beside.p if beside else None, ".3f")]
+    cells = [f"{one.n:,}", f"{_share(one.accuracy)} {_interval(one.interval)}", *against]
+    cells += [_number(one.tokens, ",.0f"), _share(one.token_share)]
     cells += [_number(one.seconds, ".2f")] if times else []
     cells += [_share(one.long_context_share), _share(one.gap_recovered), _number(one.regret, ".3f")]
     cells += [_number(value, ".3f") for value in (one.apgr, one.cpt50, one.ece)]
-    if one.policy == f"always-{found.best_fixed}":
-        cells += ["is it", "", ""]
-    else:
-        cells += [_number(100 * beside.difference if beside else None, "+.1f"), _interval(bounds, signed=True)]
-        cells.append(_number(beside.p if beside else None, ".3f"))
     return (
         f"<tr><th scope=row><span class='key {_css(one.policy, found)}'></span>{_text(one.policy)}</th>"
-        + "".join(f"<td>{_text(cell)}</td>" for cell in cells)
+        + "".join(f"<td>{_with_small(cell)}</td>" for cell in cells)
         + "</tr>"
     )
+
+
+def _with_small(cell: str) -> str:
+    """A cell whose interval is set small."""
+    value, bracket, rest = cell.partition(" [")
+    return f"{_text(value)} <small>[{_text(rest)}</small>" if bracket else _text(cell)
 
 
 def _front(found: Evaluation) -> str:

@@ -20,7 +20,7 @@ body {
   margin: 0; background: var(--ground); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif;
 }
-main { max-width: 76rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem; }
+main { max-width: 80rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem; }
 h1 { font-size: 1rem; font-weight: 600; color: var(--soft); margin: 0 0 .5rem; }
 h2 { font-size: 1.15rem; margin: 2.5rem 0 .75rem; }
 h3 { font-size: 1rem; margin: 0 0 .25rem; white-space: pre-wrap; overflow-wrap: anywhere; }
@@ -29,7 +29,7 @@ h3 { font-size: 1rem; margin: 0 0 .25rem; white-space: pre-wrap; overflow-wrap: 
 .note { margin: .35rem 0; max-width: 60rem; overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { padding: .4rem .75rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th, td { padding: .4rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 th:first-child { text-align: left; padding-left: 0; }
 thead th { color: var(--soft); font-weight: 500; vertical-align: bottom; }
 tbody th { font-weight: 600; }
@@ -37,7 +37,7 @@ tbody th { font-weight: 600; }
   background: var(--c); }
 .p0 { --c: var(--p0); } .p1 { --c: var(--p1); } .p2 { --c: var(--p2); } .p3 { --c: var(--p3); }
 .p4 { --c: var(--p4); } .p5 { --c: var(--p5); } .p6 { --c: var(--p6); } .p7 { --c: var(--p7); }
-figure { margin: 0; max-width: 52rem; }
+figure { margin: 0; max-width: 52rem; overflow-x: auto; }
 svg { display: block; width: 100%; height: auto; }
 svg text { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif; fill: var(--soft); }
 svg .label { font-size: 13px; fill: var(--ink); }
@@ -60,7 +60,7 @@ dd { margin: .1rem 0 .6rem; white-space: pre-wrap; overflow-wrap: anywhere; font
 @media (max-width: 40rem) {
   main { padding: 1rem .9rem 3rem; }
   .verdict { font-size: 1.1rem; }
-  svg text { font-size: 17px; } svg .label { font-size: 18px; }
+  figure svg { min-width: 36rem; }
   svg.bar { min-width: 5rem; }
 }
 """
