@@ -2,41 +2,35 @@
 
 Prose is compared as SQuAD does (Rajpurkar et al. 2016): lower case, no punctuation, no articles. An answer that is
 spelled as code ("-1", "3.11", "app.run", "x[0]") is compared token by token, every mark a token of its own, since there
-the marks are the answer. Whole words count: "50" is not contained in "1500".
+the marks are the answer. Any other answer counts by either, since a text of code holds it between marks: "50" in
+"size=50". Whole tokens count: "50" is not contained in "1500".
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from selfroute.models.training.squad_scores import normalised
 
 _EDGES = " \t\r\n`'\"“”‘’"
 # Marks that prose does not have, a sign before a number, and marks within a number or a name.
 _CODE = re.compile(r"[_()\[\]{}<>=+*/\\|&^~@#]|^[-.](?=\w)|\d[.:-]\d|\w{2,}(?:\.|::|->)\w{2,}|\w:\w")
-_TOKEN = re.compile(r"\w+|[^\w\s]")
+_TOKEN = re.compile(r"\d+(?:\.\d+)+|\w+|[^\w\s]")
 _UNSPACED = re.compile(
     r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 )  # scripts without blanks between words
 
 
-def tokens_of(text: str, *, like: str = "") -> list[str]:
-    """The tokens that are compared. like: the right answer, whose spelling decides how."""
-    if _is_code(like or text):
-        return _TOKEN.findall(text.strip(_EDGES).lower().replace('"', "'"))
-    return normalised(text).split()
-
-
 def exact(text: str, answers: Sequence[str]) -> float:
     """1 when the text is one of the answers."""
-    return max((float(tokens_of(text, like=one) == tokens_of(one)) for one in answers), default=0.0)
+    return max((float(tokens(text) == tokens(one)) for one in answers for tokens in _ways(one)), default=0.0)
 
 
 def f1(text: str, answers: Sequence[str]) -> float:
     """The best overlap in tokens with an answer, 0 to 1."""
-    return max((_f1(tokens_of(text, like=one), tokens_of(one)) for one in answers), default=0.0)
+    return max((_f1(tokens(text), tokens(one)) for one in answers for tokens in _ways(one)), default=0.0)
 
 
 def contained(text: str, answers: Sequence[str]) -> float:
@@ -44,20 +38,31 @@ def contained(text: str, answers: Sequence[str]) -> float:
     return sum(_holds(text, one) for one in answers) / len(answers) if answers else 0.0
 
 
-def _is_code(text: str) -> bool:
-    bare = text.strip(_EDGES)
-    return bool(_CODE.search(bare)) or not normalised(bare)
+def _prose(text: str) -> list[str]:
+    return normalised(text).split()
+
+
+def _code(text: str) -> list[str]:
+    return _TOKEN.findall(text.strip(_EDGES).lower().replace('"', "'"))
+
+
+def _ways(answer: str) -> tuple[Callable[[str], list[str]], ...]:
+    """How a text is compared with an answer, by how that is spelled."""
+    bare = answer.strip(_EDGES)
+    return (_code,) if _CODE.search(bare) or not normalised(bare) else (_prose, _code)
 
 
 def _holds(text: str, answer: str) -> bool:
-    wanted = tokens_of(answer)
-    if not wanted:
-        return False
-    if _UNSPACED.search(answer):
-        return "".join(wanted) in "".join(tokens_of(text, like=answer))
-    there = tokens_of(text, like=answer)
-    n = len(wanted)
-    return any(there[i : i + n] == wanted for i in range(len(there) - n + 1) if there[i] == wanted[0])
+    for tokens in _ways(answer):
+        wanted, there = tokens(answer), tokens(text)
+        if not wanted:
+            continue
+        if _UNSPACED.search(answer) and "".join(wanted) in "".join(there):
+            return True
+        n = len(wanted)
+        if any(there[i : i + n] == wanted for i in range(len(there) - n + 1) if there[i] == wanted[0]):
+            return True
+    return False
 
 
 def _f1(found: list[str], right: list[str]) -> float:

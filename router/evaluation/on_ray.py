@@ -114,6 +114,7 @@ def _tasks(cases: Sequence[Case], done: Collection[tuple[str, str]]) -> Iterator
 def _cluster(address: str) -> Iterator[None]:
     """Connected to the cluster, quietly; one that was started here is stopped."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it writes past the log to standard error
     try:
         import ray
         import ray.data
