@@ -77,7 +77,7 @@ class Forecast:
         stats = index.stats
         known = f", {self.n_known:,} of them read before" if self.n_known else ""
         time = f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.0f} min"
-        kept = "; Ctrl-C keeps what was read" if can_keep(index.directory) else ""
+        kept = "; Ctrl-C keeps what was read" if index.keeps_scores and can_keep(index.directory) else ""
         return (
             f"reading all {stats.chunks:,} chunks ({stats.tokens:,} tokens) of {stats.files:,} files{known},"
             f" about {time}{kept}"
@@ -87,7 +87,7 @@ class Forecast:
 def forecast(question: str, index: Index, scorer: ChunkScorer) -> Forecast:
     """From the pace of the last reading here and the number of scores that are kept; nothing is read."""
     stats = index.stats
-    with ReaderScores(index.directory, scorer.fingerprint, create=False) as scores:
+    with ReaderScores(index.directory, scorer.fingerprint, create=False, keeps=index.keeps_scores) as scores:
         n_known, pace = min(scores.n_known(question), stats.chunks), scores.tokens_per_second or TOKENS_PER_SECOND
     n_tokens = stats.tokens / max(1, stats.chunks)
     n_read = stats.chunks - n_known + min(N_BEST, stats.chunks)
@@ -112,7 +112,7 @@ def score_all(
     found = Scored(n_best)
     seconds = n_timed = 0.0
     progress("read", 0, index.stats.chunks)
-    with ReaderScores(index.directory, scorer.fingerprint) as scores:
+    with ReaderScores(index.directory, scorer.fingerprint, keeps=index.keeps_scores) as scores:
         known = scores.known(question)
         pace = scores.tokens_per_second or TOKENS_PER_SECOND
         slowest = LOADING_SECONDS if not getattr(scorer, "is_loaded", True) else BATCH_CHUNKS * FULL_CHUNK / pace

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from selfroute.router.classifier.classifier import Classifier, best_of
 from selfroute.router.classifier.examples import Example
 from selfroute.router.classifier.fitting import fit, folds
-from selfroute.router.evaluation.metrics import ece
+from selfroute.router.evaluation.curves import calibration_error as ece
 from selfroute.router.features import kind_of
 from selfroute.types import LONG_CONTEXT, RETRIEVAL
 
@@ -153,7 +153,7 @@ def decide(lara: Lara, made: Classifier, i: int, taken: Taken) -> None:
     for j, model in enumerate(lara.models):
         found = made.predict(question["question"], seen, model, STAGE)
         gain = found.p[LONG_CONTEXT] - found.p[RETRIEVAL]
-        takes = gain > found.margin if found.known else found.best_fixed == LONG_CONTEXT
+        takes = gain > found.worth(float(lara.tokens[i])) if found.known else found.best_fixed == LONG_CONTEXT
         taken.takes[i, j], taken.gain[i, j], taken.known[i, j] = takes, gain, found.known
         for route, p in found.p.items():
             taken.p[route][i, j] = p

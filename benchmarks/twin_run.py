@@ -9,8 +9,8 @@ can be killed and started again. --ship writes the router into the package.
 
 kind: a sort of corpus and the budget that retrieval may pack; the headline covers those in which, on the train half,
 the oracle is at least five points above the better fixed route. against_self_route, against_best: points, with 95%
-intervals by corpus. The fixed route to compare with is the one that was best on the train half. A table, then one line
-of JSON.
+intervals by corpus. Training also sees the questions of its half at every other budget: retrieval really run at each,
+long context once. A table, then one line of JSON.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -32,50 +33,87 @@ from twin_cases import TEST, TRAIN
 from selfroute.registry import names
 from selfroute.router.build import make_policy
 from selfroute.router.classifier.classifier import Classifier, best_of
+from selfroute.router.classifier.examples import Example
 from selfroute.router.classifier.fitting import fit
 from selfroute.router.classifier.learning import examples_of
 from selfroute.router.classifier.shipped import FILE, FOLDER
-from selfroute.router.evaluation import intervals
 from selfroute.router.evaluation.cases import Case
-from selfroute.router.evaluation.journal import Journal, fingerprint, read_rows, write_file
-from selfroute.router.evaluation.metrics import Figures, figures
+from selfroute.router.evaluation.corpora import group_of, make_run_folder
+from selfroute.router.evaluation.evaluating import Evaluation, evaluate
+from selfroute.router.evaluation.journal import Journal, describe, read_rows
+from selfroute.router.evaluation.metrics import figures, paired
 from selfroute.router.evaluation.reading import read_cases
-from selfroute.router.evaluation.replaying import ORACLE, Outcome, Scored, replay_all, scored_cases
-from selfroute.router.evaluation.report import table
-from selfroute.router.evaluation.running import Settings, run
-from selfroute.router.evaluation.scoring import score
+from selfroute.router.evaluation.replaying import ORACLE
+from selfroute.router.evaluation.report import lines
+from selfroute.router.evaluation.rows import Row
+from selfroute.router.evaluation.running import run
+from selfroute.router.evaluation.writing import write
 from selfroute.router.policies.learned import LearnedCascadePolicy, LearnedPolicy
-from selfroute.types import LONG_CONTEXT, RETRIEVAL
+from selfroute.types import LONG_CONTEXT, RETRIEVAL, ROUTES
 
 HEADLINE_GAP = 0.05
-MIN_CASES = 30
+MIN_CASES, MIN_GROUPS = 30, 4
+MORE = "more"
 LEARNED = ("learned", "learned-cascade")
 
 
 def shard(folder: Path, half: str, number: int, n: int) -> None:
-    """Runs every n-th case of a half."""
+    """Runs every n-th case of a half; of the train half retrieval at every other budget, too."""
     cases = read_cases(folder / half / "cases.jsonl")[number::n]
-    with Journal(folder / "runs" / f"{half}-{number}", {"cases": fingerprint(cases)}) as journal:
-        settings = Settings(folder / "runs" / f"{half}-{number}")
-        for row in run(cases, dict(journal.done), settings, lambda stage, done, total: None):
-            journal.add(row)
+    kept(folder / "runs" / f"{half}-{number}", cases, ROUTES)
+    if half == TRAIN:
+        kept(
+            folder / "runs" / f"{MORE}-{number}",
+            [other for case in cases for other in at_other_budgets(case)],
+            (RETRIEVAL,),
+        )
+
+
+def kept(folder: Path, cases: Sequence[Case], routes: Sequence[str]) -> None:
+    """Adds the rows that are missing to those of a folder."""
+    make_run_folder(folder)
+    with Journal(folder, describe(cases, {"routes": list(routes)})) as journal:
+        unwanted = {(case.id, route) for case in cases for route in ROUTES if route not in routes}
+        for row in run(cases, folder, done=journal.done | unwanted):
+            journal.append(row)
+
+
+def at_other_budgets(case: Case) -> list[Case]:
+    """The case with each budget that it was not given."""
+    return [
+        replace(case, id=f"{case.id}@{budget}", budget_tokens=budget)
+        for budget in twin_cases.BUDGETS
+        if budget != case.budget_tokens
+    ]
 
 
 def run_all(folder: Path, jobs: int) -> float:
-    """Every shard in a process of its own, `jobs` at a time; the seconds it took."""
+    """Every shard in a process of its own; the seconds it took."""
     began = time.perf_counter()
     for half in (TRAIN, TEST):
         command = [sys.executable, __file__, "--out", str(folder), "--half", half, "--of", str(jobs), "--shard"]
         running = [subprocess.Popen([*command, str(number)]) for number in range(jobs)]
-        if any(process.wait() for process in running):
+        codes = [process.wait() for process in running]
+        if any(codes):
             raise SystemExit(f"a shard of {half} failed; the same command goes on")
     return time.perf_counter() - began
 
 
-def load(folder: Path, half: str) -> list[Scored]:
-    """What came of a half."""
-    rows = [row for found in sorted((folder / "runs").glob(f"{half}-*")) for row in read_rows(found)]
-    return scored_cases(read_cases(folder / half / "cases.jsonl"), rows, score)
+def load(folder: Path, half: str) -> tuple[list[Case], list[Row]]:
+    """The cases of a half and what came of them."""
+    rows = [row for found in sorted((folder / "runs").glob(f"{half}-[0-9]*")) for row in read_rows(found)]
+    return read_cases(folder / half / "cases.jsonl"), rows
+
+
+def with_budgets(folder: Path, cases: Sequence[Case], rows: Sequence[Row]) -> tuple[list[Case], list[Row]]:
+    """The same with the further budgets: retrieval as it was run, long context as it was run once.
+
+    The budget says what retrieval packs; of long context it touches explanations and plain-word questions alone.
+    """
+    whole = {row.case_id: row for row in rows if row.route == LONG_CONTEXT}
+    more = [row for found in sorted((folder / "runs").glob(f"{MORE}-[0-9]*")) for row in read_rows(found)]
+    also = [replace(whole[row.case_id.rpartition("@")[0]], case_id=row.case_id, features=row.features) for row in more]
+    return [*cases, *(other for case in cases for other in at_other_budgets(case))], [*rows, *more, *also]
 
 
 def sort_of(case: Case) -> str:
@@ -88,16 +126,21 @@ def kind_of(case: Case) -> str:
     return f"{sort_of(case)}, {case.budget_tokens:,} tokens"
 
 
-def gaps(scored: Sequence[Scored]) -> dict[str, tuple[int, float, float, float]]:
+def gaps(found: Evaluation) -> dict[str, list[float]]:
     """kind -> n, retrieval's and long context's share right, the oracle's over the better of both."""
-    found = {}
-    for kind in sorted({kind_of(one.case) for one in scored}):
-        of = [one for one in scored if kind_of(one.case) == kind and one.whole]
-        n = max(1, len(of))
-        one, other = (sum(s.right(route) for s in of) / n for route in (RETRIEVAL, LONG_CONTEXT))
-        either = sum(s.right(RETRIEVAL) or s.right(LONG_CONTEXT) for s in of) / n
-        found[kind] = len(of), round(one, 4), round(other, 4), round(either - max(one, other), 4)
-    return found
+    made = {}
+    for kind in sorted({kind_of(case) for case in found.cases}):
+        right = [
+            [bool(found.scores[case.id][route].right) for route in (RETRIEVAL, LONG_CONTEXT)]
+            for case in found.cases
+            if kind_of(case) == kind
+        ]
+        n = len(right)
+        one, other, either = (
+            sum(x) / n for x in ((a for a, _ in right), (b for _, b in right), (a or b for a, b in right))
+        )
+        made[kind] = [n, round(one, 4), round(other, 4), round(either - max(one, other), 4)]
+    return made
 
 
 def policies(classifier: Classifier, model: str) -> dict[str, Any]:
@@ -109,59 +152,78 @@ def policies(classifier: Classifier, model: str) -> dict[str, Any]:
     return made
 
 
-def told(outcomes: Mapping[str, Sequence[Outcome]], best: str) -> dict[str, Any]:
+def part(found: Evaluation, ids: set[str]) -> Evaluation:
+    """The evaluation of some of the cases."""
+    outcomes = {name: {i: o for i, o in of.items() if i in ids} for name, of in found.outcomes.items()}
+    fixed = {route: {i: o for i, o in of.items() if i in ids} for route, of in found.fixed.items()}
+    best = {i: o for i, o in found.oracle.items() if i in ids}
+    return replace(
+        found,
+        cases=tuple(case for case in found.cases if case.id in ids),
+        outcomes=outcomes,
+        fixed=fixed,
+        oracle=best,
+        figures=tuple(figures(name, of, fixed, best) for name, of in outcomes.items()),
+    )
+
+
+def told(found: Evaluation) -> dict[str, Any]:
     """The figures that are asked of the learned policies, beside those of the rest."""
-    found: dict[str, Any] = {}
-    rest = outcomes["self-route"]
-    for name, of in outcomes.items():
-        f = figures(of, best)
-        against = intervals.difference(
-            [float(o.right) for o in of], [float(o.right) for o in rest], [o.scored.group for o in of]
-        )
-        found[name] = {
-            "accuracy": round(f.accuracy, 4),
-            "token_share": None if f.token_share is None else round(f.token_share, 4),
-            "seconds": round(f.seconds, 3),
-            "long_context": round(f.long_context, 4),
-            "gap_recovered": None if f.gap_recovered is None else round(f.gap_recovered, 4),
-            "against_best": [round(100 * x, 2) for x in f.against_best],
-            "against_self_route": [round(100 * x, 2) for x in against],
-            "ece": None if f.ece is None else round(f.ece, 4),
-            "apgr": None if f.apgr is None else round(f.apgr, 4),
+    made: dict[str, Any] = {"best_fixed": found.best_fixed, "n": len(found.cases)}
+    for f in found.figures:
+        beside = paired(found.outcomes[f.policy], found.outcomes["self-route"])
+        made[f.policy] = {
+            "accuracy": f.accuracy,
+            "token_share": f.token_share,
+            "seconds": f.seconds,
+            "long_context": f.long_context_share,
+            "gap_recovered": f.gap_recovered,
+            "against_best": None if f.paired is None else [f.paired.difference, *(f.paired.interval or ())],
+            "against_self_route": None if beside is None else [beside.difference, *(beside.interval or ())],
+            "ece": f.ece,
+            "apgr": f.apgr,
         }
-    return found
+    return rounded(made)
 
 
-def shown(outcomes: Mapping[str, Sequence[Outcome]], best: str) -> str:
-    """The table of `selfroute eval`, against the fixed route of the train half."""
-    made: dict[str, Figures] = {name: figures(of, best) for name, of in outcomes.items()}
-    return table(_Shown(made))  # type: ignore[arg-type]
+def rounded(value: Any) -> Any:
+    """Floats to four digits, inside of anything."""
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, Mapping):
+        return {key: rounded(one) for key, one in value.items()}
+    return [rounded(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-class _Shown:
-    def __init__(self, made: Mapping[str, Figures]) -> None:
-        self.figures = made
-
-
-def leave_out(train: Sequence[Scored], test: Sequence[Scored], model: str, best: str) -> dict[str, Any]:
-    """sort -> what routers that saw none of it recover of the gap on it."""
+def leave_out(
+    examples: Sequence[Example], asked: Sequence[tuple[Sequence[Case], Sequence[Row]]], model: str
+) -> dict[str, Any]:
+    """sort -> what routers that saw none of it recover of the gap on all of it."""
     found = {}
-    for sort in sorted({sort_of(one.case) for one in (*train, *test)}):
-        inside = [one for one in train if sort_of(one.case) != sort]
-        outside = [one for one in (*train, *test) if sort_of(one.case) == sort and one.whole]
-        if len({one.group for one in inside}) < 4 or len(outside) < MIN_CASES:
+    cases = [case for of, _ in asked for case in of]
+    rows = [row for _, of in asked for row in of]
+    for sort in sorted({sort_of(case) for case in cases}):
+        inside = [e for e in examples if e.stratum.removeprefix("large ") != sort]
+        outside = [case for case in cases if sort_of(case) == sort]
+        if len({e.group for e in inside}) < MIN_GROUPS or len(outside) < MIN_CASES:
             continue
-        classifier = fit(examples_of(inside))
-        outcomes = replay_all({n: p for n, p in policies(classifier, model).items() if n in LEARNED}, outside)
+        classifier = fit(inside)
+        made = evaluate(outside, rows, {n: p for n, p in policies(classifier, model).items() if n in LEARNED})
         own = best_of(classifier.base[model])
-        found[sort] = {"n": len(outside)} | {
-            name: {
-                "gap_recovered": figures(of, own).gap_recovered,
-                "against_best": [round(100 * x, 2) for x in figures(of, own).against_best],
+        found[sort] = {"n": len(outside), "best_fixed": made.best_fixed, "best_in_training": own} | {
+            f.policy: {
+                "gap_recovered": f.gap_recovered,
+                "against_best": None if f.paired is None else [f.paired.difference, *(f.paired.interval or ())],
+                "against_best_in_training": _against(made, f.policy, own),
             }
-            for name, of in outcomes.items()
+            for f in made.figures
         }
     return found
+
+
+def _against(found: Evaluation, policy: str, route: str) -> list[float] | None:
+    beside = paired(found.outcomes[policy], found.fixed[route])
+    return None if beside is None else [beside.difference, *(beside.interval or ())]
 
 
 def main() -> int:
@@ -211,47 +273,53 @@ def main() -> int:
         print(json.dumps({"seconds": round(seconds)}))
         return 0
     train, test = load(args.out, TRAIN), load(args.out, TEST)
-    classifier = fit(examples_of(train), seed=args.seed)
+    examples = examples_of(evaluate(*with_budgets(args.out, *train), {}))
+    classifier = fit(examples, seed=args.seed)
     if args.ship:
         content = classifier.to_json()
-        write_file(FOLDER / FILE, content)
-        write_file(FOLDER / "sha256.json", json.dumps({FILE: sha256(content.encode()).hexdigest()}) + "\n")
-    model = next(row.model for one in train for row in one.rows.values())
-    best = best_of(classifier.base[model])
-    outcomes = replay_all(policies(classifier, model), test)
-    kinds = [k for k, (n, _, _, gap) in gaps(train).items() if gap >= HEADLINE_GAP and n >= MIN_CASES]
-    headline = {n: [o for o in of if kind_of(o.scored.case) in kinds] for n, of in outcomes.items()}
-    print(f"test half, all:\n{shown(outcomes, best)}\n")
-    if kinds:
-        print(f"test half, {'; '.join(kinds)}:\n{shown(headline, best)}\n")
-    by_kind = {}
-    for kind in sorted({one.case.kind for one in test}):
-        of = [one for one in test if one.case.kind == kind and one.whole]
-        by_kind[kind] = [
-            len(of),
-            *(round(sum(s.right(r) for s in of) / max(1, len(of)), 4) for r in (RETRIEVAL, LONG_CONTEXT)),
-        ]
+        write(FOLDER / FILE, content)
+        write(FOLDER / "sha256.json", json.dumps({FILE: sha256(content.encode()).hexdigest()}) + "\n")
+    model = train[1][0].model
+    of_train, found = evaluate(*train, {}), evaluate(*test, policies(classifier, model))
+    kinds = [kind for kind, (n, _, _, gap) in gaps(of_train).items() if gap >= HEADLINE_GAP and n >= MIN_CASES]
+    headline = part(found, {case.id for case in found.cases if kind_of(case) in kinds})
+    for title, of in (("all", found), ("; ".join(kinds), headline)):
+        if of.cases:
+            print(f"test half, {title}:")
+            print("\n".join(lines(of)) + "\n")
     print(
         json.dumps(
-            {
-                "cases": {TRAIN: len(train), TEST: len(test)},
-                "unscored": sum(not one.whole for one in (*train, *test)),
-                "kinds": dict(Counter(one.case.kind for one in (*train, *test))),
-                "route_seconds": round(sum(row.seconds for one in (*train, *test) for row in one.rows.values())),
-                "best_fixed": best,
-                "headline_kinds": kinds,
-                "headline": told(headline, best) if kinds else None,
-                "all": told(outcomes, best),
-                "by_kind": by_kind,
-                "train_gaps": gaps(train),
-                "test_gaps": gaps(test),
-                "left_out": leave_out(train, test, model, best),
-                "held_out": classifier.summary["held_out"],
-                "margins": {name: stage.margin for name, stage in classifier.stages.items()},
-            }
+            rounded(
+                {
+                    "cases": {TRAIN: len(train[0]), TEST: len(test[0])},
+                    "groups": {TRAIN: len({group_of(c) for c in train[0]}), TEST: len({group_of(c) for c in test[0]})},
+                    "examples": len(examples),
+                    "kinds": dict(Counter(case.kind for case in (*train[0], *test[0]))),
+                    "route_seconds": round(sum(row.seconds for row in (*train[1], *test[1]))),
+                    "headline_kinds": kinds,
+                    "headline": told(headline) if kinds else None,
+                    "all": told(found),
+                    "by_kind": by_kind(found),
+                    "train_gaps": gaps(of_train),
+                    "test_gaps": gaps(found),
+                    "left_out": leave_out(examples, (train, test), model),
+                    "held_out": classifier.summary["held_out"],
+                    "margins": {name: stage.margin for name, stage in classifier.stages.items()},
+                }
+            )
         )
     )
     return 0
+
+
+def by_kind(found: Evaluation) -> dict[str, list[float]]:
+    """kind of question -> n, retrieval's, long context's, the cascade's share right."""
+    made = {}
+    for kind in sorted({case.kind for case in found.cases}):
+        ids = [case.id for case in found.cases if case.kind == kind]
+        of = [found.fixed[RETRIEVAL], found.fixed[LONG_CONTEXT], found.outcomes["learned-cascade"]]
+        made[kind] = [len(ids), *(sum(bool(one[i].right) for i in ids) / len(ids) for one in of)]
+    return made
 
 
 if __name__ == "__main__":

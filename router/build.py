@@ -156,10 +156,17 @@ def answering_model(config: Config, reader: Reader | None = None, model: Generat
 
     The language model if there is one, else the reader; the built-in one with the fingerprint of its weights.
     """
-    if model is not None:
-        return config.model or type(model).__name__
-    if reader is not None:
+    if model is not None and not config.model:
+        return type(model).__name__
+    if reader is not None and not config.model:
         return type(reader).__name__
+    return answering_name(config)
+
+
+def answering_name(config: Config) -> str:
+    """The same by the settings alone; nothing is loaded."""
+    if config.model:
+        return config.model
     if config.reader == "span":
         from selfroute.models import span_scores, weights
 

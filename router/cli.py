@@ -366,7 +366,7 @@ def models(
             render.say(f"{kind:<13} {name:<22} {state}", to=sys.stdout)
 
 
-app.command("eval")(cli_eval.evaluate)
+app.command("eval")(cli_eval.eval_cases)
 app.add_typer(cli_router.app, name="router")
 
 

@@ -161,7 +161,7 @@ class SelfRouter:
         return self._events(text, route, budget_tokens, live=True)
 
     def _events(self, text: str, route: str | None, budget_tokens: int | None, *, live: bool) -> Iterator[Event]:
-        policy, asked = self._policy(route), self._query(text, budget_tokens)
+        policy, asked = self._policy(route), self.query(text, budget_tokens)
         live, spending = live and getattr(policy, "keeps_answers", False), Spending(asked)
         features, estimates = self.observe(asked)
         attempts: list[Attempt] = []
@@ -192,7 +192,7 @@ class SelfRouter:
 
     def explain(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Decision:
         """The route that `ask` would try first, and why; nothing is answered."""
-        policy, asked = self._policy(route), self._query(text, budget_tokens)
+        policy, asked = self._policy(route), self.query(text, budget_tokens)
         spending = Spending(asked)
         features, estimates = self.observe(asked)
         query = spending.left()
@@ -200,7 +200,7 @@ class SelfRouter:
 
     def features(self, text: str, *, budget_tokens: int | None = None) -> Features:
         """What the policy is shown of a question."""
-        return self.observe(self._query(text, budget_tokens))[0]
+        return self.observe(self.query(text, budget_tokens))[0]
 
     async def aask(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Answer:
         """`ask` in a thread of its own."""
@@ -246,7 +246,8 @@ class SelfRouter:
             raise UnknownNameError("route", wanted, (AUTO, *self.backends))
         return Forced(wanted)
 
-    def _query(self, text: str, budget_tokens: int | None) -> Query:
+    def query(self, text: str, budget_tokens: int | None = None) -> Query:
+        """The question with its budget and its limits. Raises ValueError for a budget below 1."""
         budget = self._budget_tokens if budget_tokens is None else budget_tokens
         if budget is not None and budget < 1:
             raise ValueError(f"budget_tokens must be at least 1, got {budget}")

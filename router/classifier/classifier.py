@@ -31,6 +31,16 @@ class Prediction:
     margin: float = 0.0
     best_fixed: str = RETRIEVAL
     distance: float = 0.0
+    typical_tokens: float = 1.0
+
+    def worth(self, n_tokens: float) -> float:
+        """The gain that reading so many tokens has to be worth: the margin for what is typical, more for more."""
+        return self.margin * size_factor(n_tokens, self.typical_tokens)
+
+
+def size_factor(n_tokens: float, typical: float) -> float:
+    """Half of a price is for going to long context at all, half of it grows with the root of what is read there."""
+    return (1 + sqrt(max(0.0, n_tokens) / max(1.0, typical))) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +78,14 @@ class Numbers:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The heads of one moment. calibrations: model -> route -> curve."""
+    """The heads of one moment. calibrations: model -> route -> curve. typical_tokens: that long context reads."""
 
     numbers: Numbers
     n_crossed: int
     heads: Mapping[str, Head]
     calibrations: Mapping[str, Mapping[str, Calibration]]
     margin: float
+    typical_tokens: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +115,12 @@ class Classifier:
         distance = at.numbers.distance(numbers)
         why = self._unlike(question, model, distance / at.numbers.far)
         if why:
-            return Prediction(dict(base), False, why, at.margin, best, distance)
+            return Prediction(dict(base), False, why, at.margin, best, distance, at.typical_tokens)
         words = self.vocabulary.vector(question)
         seen, crossed = self.vectors(at, numbers, words)
         curves = at.calibrations[model]
         p = {route: curves[route].p(head.value(seen, crossed, words)) for route, head in at.heads.items()}
-        return Prediction(p, True, "", at.margin, best, distance)
+        return Prediction(p, True, "", at.margin, best, distance, at.typical_tokens)
 
     def vectors(self, at: Stage, numbers: Mapping[str, float], words: Mapping[int, float]) -> tuple[Vector, Vector]:
         """What trees and linear models see."""
@@ -200,6 +211,7 @@ def _stage_object(stage: Stage) -> dict[str, Any]:
         },
         "n_crossed": stage.n_crossed,
         "margin": stage.margin,
+        "typical_tokens": stage.typical_tokens,
         "heads": {route: head.to_json() for route, head in stage.heads.items()},
         "calibrations": {
             model: {route: [curve.slope, curve.offset] for route, curve in routes.items()}
@@ -229,4 +241,5 @@ def _stage(found: Mapping[str, Any], kinds: Sequence[str], vocabulary: Vocabular
     far = float(found["numbers"]["far"])
     if not (far > 0 and np.isfinite(spread).all()):
         raise ValueError("no bound on the distance from training")
-    return Stage(Numbers(names, low, high, mean, scale, spread, far), n_crossed, heads, curves, float(found["margin"]))
+    numbers = Numbers(names, low, high, mean, scale, spread, far)
+    return Stage(numbers, n_crossed, heads, curves, float(found["margin"]), float(found["typical_tokens"]))

@@ -18,20 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfroute.errors import ConfigError, MissingDependencyError
-from selfroute.router.classifier.classifier import ANY, Classifier, Numbers, Stage
+from selfroute.router.classifier.classifier import ANY, Classifier, Numbers, Stage, size_factor
 from selfroute.router.classifier.examples import Example
 from selfroute.router.classifier.heads import CLIP, DEPTH, N_LEAVES, N_NODES, Calibration, Head, Trees, Vector
 from selfroute.router.classifier.words import Vocabulary, matrix
 from selfroute.types import LONG_CONTEXT, RETRIEVAL, ROUTES
 
 N_FOLDS = 4
-MAX_SHARE = 0.35  # of always-long-context's tokens, that the margin may lead to in training
+MAX_SHARE = 0.3  # of always-long-context's tokens, that the margin may lead to in training
 PRICE = 0.05  # of accuracy, for reading everything: of two margins that are as good, the cheaper
 N_TREES, LEARNING_RATE, MIN_LEAF, N_FORESTS = 80, 0.06, 15, 3
 RIDGE_NUMBERS, RIDGE_WORDS, KIND_C = 100.0, 3.0, 3.0
 N_CROSSED = 2
 MARGINS = np.arange(0.0, 0.405, 0.005)
 MIN_QUESTIONS = 40
+MIN_GAP = 0.002  # between the oracle and the best fixed route, below which nothing can be recovered of it
 
 Matrix = Any
 
@@ -110,10 +111,11 @@ def _fit(data: Questions, seed: int, max_share: float) -> Classifier:
                 held[stage][route][outside] = values
         unknown[outside] = [part.vocabulary.unknown_share(data.text[i]) for i in outside]
     stages, told = {}, {}
+    typical = _round(data.tokens[LONG_CONTEXT].mean(), 1)
     for name in data.numbers:
         curves, p = _calibrated(data, held[name])
         margin = best_margin(data, p, everything, max_share, name)
-        stages[name] = replace(whole.stages[name], calibrations=curves, margin=margin)
+        stages[name] = replace(whole.stages[name], calibrations=curves, margin=margin, typical_tokens=typical)
         told[name] = _held_out(data, held[name], fold, max_share, name)
     base = {m: {r: _round(np.nanmean(data.right[r][:, j])) for r in ROUTES} for j, m in enumerate(data.models)}
     base[ANY] = {r: _round(np.nanmean(data.right[r])) for r in ROUTES}
@@ -156,7 +158,12 @@ def recalibrated(prior: Classifier, examples: Sequence[Example], *, max_share: f
             warnings.simplefilter("ignore")
             curves, p = _calibrated(data, held)
         margin = best_margin(data, p, np.arange(len(data.ids)), max_share, name)
-        stages[name] = replace(stage, calibrations={**stage.calibrations, **curves}, margin=margin)
+        stages[name] = replace(
+            stage,
+            calibrations={**stage.calibrations, **curves},
+            margin=margin,
+            typical_tokens=_round(data.tokens[LONG_CONTEXT].mean(), 1),
+        )
     base = {m: {r: _round(np.nanmean(data.right[r][:, j])) for r in ROUTES} for j, m in enumerate(data.models)}
     summary = {**prior.summary, "adapted_to": len(data.ids)}
     return replace(prior, stages=stages, base={**prior.base, **base}, summary=summary)
@@ -181,7 +188,7 @@ class _Part:
             for route in ROUTES:
                 y = np.nanmean(data.right[route][inside], axis=1)
                 heads[route] = _head(z, kinds, self._words[inside], y, seed)
-            self.stages[name] = Stage(scaled, N_CROSSED, heads, {}, 0.0)
+            self.stages[name] = Stage(scaled, N_CROSSED, heads, {}, 0.0, 1.0)
 
     def predict(self, outside: NDArray[np.intp]) -> dict[str, dict[str, Vector]]:
         """stage -> route -> values, by the heads as they are used later."""
@@ -358,15 +365,22 @@ def best_margin(
 ) -> float:
     """The gain from which long context is taken: most right, at most max_share of its tokens."""
     gain = (p[LONG_CONTEXT] - p[RETRIEVAL])[inside]
+    by_size = _by_size(data)[inside][:, None]
     right = {route: data.right[route][inside] for route in ROUTES}
     best = (-np.inf, 0.0)
     for margin in MARGINS:
-        takes = gain > margin
+        takes = gain > margin * by_size
         share = _share(data, takes, inside, stage)
         if share <= max_share or margin == MARGINS[-1]:
             value = float(np.nanmean(np.where(takes, right[LONG_CONTEXT], right[RETRIEVAL]))) - PRICE * share
             best = max(best, (value, float(margin)))
     return _round(best[1])
+
+
+def _by_size(data: Questions) -> Vector:
+    """(n,) what the margin is multiplied with, by how much long context would read."""
+    typical = float(data.tokens[LONG_CONTEXT].mean())
+    return np.array([size_factor(n, typical) for n in data.tokens[LONG_CONTEXT].tolist()])
 
 
 def _share(data: Questions, takes: NDArray[np.bool_], inside: NDArray[np.intp], stage: str) -> float:
@@ -380,8 +394,7 @@ def _held_out(
     data: Questions, held: Mapping[str, Vector], fold: NDArray[np.intp], max_share: float, stage: str
 ) -> dict[str, Any]:
     """What the stage is worth on left-out groups, with calibration and margin of the others."""
-    from selfroute.router.evaluation.intervals import difference
-    from selfroute.router.evaluation.metrics import MIN_GAP, ece
+    from selfroute.router.evaluation.curves import calibration_error
 
     takes = np.zeros_like(data.right[RETRIEVAL], bool)
     fixed = np.zeros_like(data.right[RETRIEVAL])
@@ -390,7 +403,7 @@ def _held_out(
         inside, outside = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         _, of_all = _calibrated(data, held, inside)
         margin = best_margin(data, of_all, inside, max_share, stage)
-        takes[outside] = (of_all[LONG_CONTEXT] - of_all[RETRIEVAL])[outside] > margin
+        takes[outside] = ((of_all[LONG_CONTEXT] - of_all[RETRIEVAL]) > margin * _by_size(data)[:, None])[outside]
         for j in range(len(data.models)):
             means = {route: np.nanmean(data.right[route][inside, j]) for route in ROUTES}
             best = LONG_CONTEXT if means[LONG_CONTEXT] > means[RETRIEVAL] else RETRIEVAL
@@ -400,10 +413,10 @@ def _held_out(
     kept = np.where(takes, data.right[LONG_CONTEXT], data.right[RETRIEVAL])
     top = np.fmax(data.right[LONG_CONTEXT], data.right[RETRIEVAL])
     accuracy, best_fixed, oracle = (float(np.nanmean(x)) for x in (kept, fixed, top))
-    mean, low, high = difference(np.nanmean(kept, 1).tolist(), np.nanmean(fixed, 1).tolist(), data.groups)
+    mean, low, high = paired_share(np.nanmean(kept, 1), np.nanmean(fixed, 1), data.groups)
     known = ~np.isnan(kept)
     chosen = np.where(takes, p[LONG_CONTEXT], p[RETRIEVAL])
-    error = ece(chosen[known].tolist(), kept[known].tolist())
+    error = calibration_error(chosen[known].tolist(), (kept[known] > 0.5).tolist())
     gap = oracle - best_fixed
     return {
         "accuracy": _round(accuracy, 4),
@@ -415,6 +428,26 @@ def _held_out(
         "token_share": _round(_share(data, takes, np.arange(len(data.ids)), stage), 4),
         "ece": None if error is None else _round(error, 4),
     }
+
+
+def paired_share(one: Vector, other: Vector, groups: Sequence[str]) -> tuple[float, float, float]:
+    """Mean of one - other, and its 95% interval: cluster-robust, Student's t at one degree less than there are groups.
+
+    Unlike selfroute.router.evaluation.intervals for means over several models as well, which lie between -1 and 1.
+    """
+    from scipy.stats import t
+
+    values = np.asarray(one - other, np.float64)
+    sums: dict[str, float] = {}
+    mean = float(values.mean())
+    for value, group in zip(values.tolist(), groups, strict=True):
+        sums[group] = sums.get(group, 0.0) + value - mean
+    n = len(sums)
+    if n < 2:
+        return mean, -1.0, 1.0
+    error = float(np.sqrt(n / (n - 1) * sum(x * x for x in sums.values()))) / len(values)
+    half = float(t.ppf(0.975, n - 1)) * error
+    return mean, mean - half, mean + half
 
 
 def folds(groups: Sequence[str], n_folds: int, seed: int = 0) -> NDArray[np.intp]:
@@ -433,9 +466,10 @@ def folds(groups: Sequence[str], n_folds: int, seed: int = 0) -> NDArray[np.intp
     return np.array([fold[group] for group in groups], np.intp)
 
 
-def _round(value: float, digits: int = 6) -> float:
+def _round(value: float | np.floating[Any], digits: int = 6) -> float:
     return round(float(value), digits)
 
 
 def _rounded(values: Vector, digits: int = 6) -> Vector:
-    return np.round(np.asarray(values, np.float64), digits) + 0.0
+    rounded: Vector = np.round(np.asarray(values, np.float64), digits) + 0.0
+    return rounded

@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from selfroute.router.classifier.examples import Example
 from selfroute.router.classifier.seen import FIRST, LAST, SECOND, numbers_of
-from selfroute.router.evaluation.replaying import Scored
+from selfroute.router.evaluation.corpora import group_of
+from selfroute.router.evaluation.evaluating import Evaluation
 from selfroute.types import LONG_CONTEXT, RETRIEVAL
 
 
-def examples_of(scored: Iterable[Scored]) -> list[Example]:
-    """One for each case that both routes were scored on; degraded attempts are left out, since less was read."""
+def examples_of(found: Evaluation) -> list[Example]:
+    """One for each case that both routes were scored on; degraded attempts are left out, since less was read.
+
+    A kind such as "code look-up" is a sort of corpus and, its last word, what is asked.
+    """
     made = []
-    for one in scored:
-        attempts = {route: row.attempt for route, row in one.rows.items()}
+    for case in found.cases:
+        rows, scores = found.rows[case.id], found.scores[case.id]
+        attempts = {route: row.attempt for route, row in rows.items()}
         first, second = attempts.get(RETRIEVAL), attempts.get(LONG_CONTEXT)
-        if not one.whole or first is None or second is None or first.degraded or second.degraded:
+        right = {route: score.right for route, score in scores.items()}
+        if first is None or second is None or first.degraded or second.degraded or None in right.values():
             continue
-        features = one.rows[RETRIEVAL].features
-        estimates = {route: row.estimate for route, row in one.rows.items()}
-        sort, _, kind = one.case.kind.rpartition(" ")
+        features = rows[RETRIEVAL].features
+        estimates = {route: row.estimate for route, row in rows.items()}
+        sort, _, kind = case.kind.rpartition(" ")
         made.append(
             Example(
-                id=one.case.id,
-                question=one.case.question,
-                group=one.group,
+                id=case.id,
+                question=case.question,
+                group=group_of(case),
                 numbers={
                     FIRST: numbers_of(features, estimates),
                     SECOND: numbers_of(features, estimates, (first,)),
                     LAST: numbers_of(features, estimates, (first, second)),
                 },
-                right={route: float(one.right(route)) for route in attempts},
-                tokens={route: float(one.rows[route].attempt.usage.prompt_tokens) for route in attempts},  # type: ignore[union-attr]
+                right={route: float(bool(value)) for route, value in right.items()},
+                tokens={RETRIEVAL: first.usage.prompt_tokens, LONG_CONTEXT: second.usage.prompt_tokens},
                 stratum=sort,
                 kind=kind,
-                model=one.rows[RETRIEVAL].model,
+                model=rows[RETRIEVAL].model,
             )
         )
     return made

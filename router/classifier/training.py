@@ -13,12 +13,21 @@ from numpy.typing import NDArray
 from selfroute.errors import ConfigError
 from selfroute.router.classifier.classifier import Classifier, best_of
 from selfroute.router.classifier.examples import Example
-from selfroute.router.classifier.fitting import MAX_SHARE, N_FOLDS, PRICE, fit, folds, recalibrated
+from selfroute.router.classifier.fitting import (
+    MAX_SHARE,
+    MIN_GAP,
+    N_FOLDS,
+    PRICE,
+    fit,
+    folds,
+    paired_share,
+    recalibrated,
+)
 from selfroute.router.classifier.learning import examples_of
 from selfroute.router.classifier.seen import FIRST, SECOND
 from selfroute.router.classifier.shipped import current, shipped
 from selfroute.router.classifier.versions import Versions
-from selfroute.router.evaluation import intervals
+from selfroute.router.evaluation.curves import calibration_error
 from selfroute.types import LONG_CONTEXT, RETRIEVAL
 
 NEW, ADAPTED, USED = "new", "adapted", "in use"
@@ -109,16 +118,13 @@ def train_router(
 
 def load_examples(runs: Sequence[tuple[Path, Path]], corpus: Path | None, scorer: str) -> list[Example]:
     """Of all runs together. Raises ConfigError when an id stands in two of them, or nothing was scored."""
+    from selfroute.router.evaluation.evaluating import evaluate
     from selfroute.router.evaluation.journal import read_rows
     from selfroute.router.evaluation.reading import read_cases
-    from selfroute.router.evaluation.replaying import scored_cases
-    from selfroute.router.evaluation.scoring import score
 
     examples: dict[str, Example] = {}
     for folder, file in runs:
-        rows = read_rows(folder)
-        scored = scored_cases(read_cases(file, path=corpus), rows, lambda case, attempt: score(case, attempt, scorer))
-        for example in examples_of(scored):
+        for example in examples_of(evaluate(read_cases(file, corpus), read_rows(folder), {}, scorer=scorer)):
             if example.id in examples:
                 raise ConfigError(f"the case {example.id!r} stands in two runs", "give every case its own id")
             examples[example.id] = example
@@ -159,7 +165,8 @@ def decisions(made: Classifier, found: Sequence[Example]) -> tuple[NDArray[np.bo
     for i, example in enumerate(found):
         said = made.predict(example.question, example.numbers[stage], example.model, stage)
         gain = said.p[LONG_CONTEXT] - said.p[RETRIEVAL]
-        takes[i] = gain > said.margin if said.known else said.best_fixed == LONG_CONTEXT
+        worth = said.worth(example.tokens.get(LONG_CONTEXT, 0.0))
+        takes[i] = gain > worth if said.known else said.best_fixed == LONG_CONTEXT
         p[i] = said.p[RETRIEVAL], said.p[LONG_CONTEXT]
     return takes, p
 
@@ -171,8 +178,6 @@ def _worth(
     p: NDArray[np.float64],
     fixed: NDArray[np.float64],
 ) -> Worth:
-    from selfroute.router.evaluation.metrics import MIN_GAP, ece
-
     right = {r: np.array([e.right[r] for e in found]) for r in (RETRIEVAL, LONG_CONTEXT)}
     tokens = {r: np.array([e.tokens.get(r, 1.0) for e in found]) for r in right}
     kept, top = np.where(takes, right[LONG_CONTEXT], right[RETRIEVAL]), np.maximum(*right.values())
@@ -187,8 +192,8 @@ def _worth(
         share,
         float(kept.mean() - fixed.mean()) / gap if gap > MIN_GAP else None,
         float(top.mean() - kept.mean()),
-        intervals.difference(kept.tolist(), fixed.tolist(), [e.group for e in found]),
-        ece(chosen.tolist(), (kept > 0.5).tolist()),
+        paired_share(kept, fixed, [e.group for e in found]),
+        calibration_error(chosen.tolist(), (kept > 0.5).tolist()),
     )
 
 

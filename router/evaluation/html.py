@@ -1,238 +1,241 @@
-"""The report as one page: no script, no request, nothing but its own text, styles and drawings."""
+"""The report as one HTML file: no script, nothing fetched, dark and light, readable on a phone.
+
+Everything out of cases, corpora and models is escaped; the page forbids itself any request by its policy.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 
+from selfroute.memory.hidden import show_hidden
+from selfroute.router.evaluation import charts
+from selfroute.router.evaluation.breakdown import Cell, Part, by_kind, by_size
+from selfroute.router.evaluation.curves import bins
+from selfroute.router.evaluation.evaluating import Evaluation
+from selfroute.router.evaluation.exports import given, wanted
+from selfroute.router.evaluation.metrics import Figures
 from selfroute.router.evaluation.replaying import Outcome
-from selfroute.router.evaluation.report import Report, worst
-from selfroute.types import ROUTES
+from selfroute.router.evaluation.report import NOTHING, notes, verdict
+from selfroute.router.evaluation.style import STYLE
 
-_COLOURS = ("#2563eb", "#d97706", "#059669", "#db2777", "#7c3aed", "#0891b2", "#65a30d", "#dc2626", "#64748b")
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1b2330;--soft:#5b6675;--line:#d5dae1;--paper:#fff;--band:#f4f6f9}
-@media(prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa6b5;--line:#3a4350;--paper:#14181e;--band:#1d232b}}
-*{box-sizing:border-box}body{margin:0 auto;max-width:72rem;padding:1.5rem;background:var(--paper);color:var(--ink);
-font:16px/1.5 system-ui,sans-serif}h1{font-size:1.5rem;margin:0 0 .5rem}h2{font-size:1.1rem;margin:2rem 0 .5rem}
-p{max-width:60rem}.soft{color:var(--soft)}.wide{overflow-x:auto}table{border-collapse:collapse;font-size:.85rem}
-th,td{padding:.35rem .6rem;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-th:first-child,td:first-child{text-align:left}thead th{color:var(--soft);font-weight:600}
-.charts{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0;flex:1 1 22rem;background:var(--band);padding:.75rem;
-border-radius:.5rem}figcaption{font-size:.85rem;color:var(--soft)}svg{width:100%;height:auto}
-svg text{fill:var(--ink);font:11px system-ui,sans-serif}svg .axis{stroke:var(--line)}svg .soft{fill:var(--soft)}
-article{border-top:1px solid var(--line);padding:.6rem 0}article h3{font-size:.95rem;margin:0}
-article p{margin:.2rem 0;overflow-wrap:anywhere}.right{color:#059669}.wrong{color:#dc2626}li{margin:.15rem 0}
-"""
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-W, H, LEFT, RIGHT, TOP, BOTTOM = 420, 280, 44, 96, 12, 34
+FILE = "report.html"
+N_REGRETS, N_UNSCORED = 40, 40
+N_CHARACTERS = 1_500  # of an answer or a question that are shown
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def page(report: Report, *, times: bool = True) -> str:
-    """The whole document."""
-    colour = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(report.figures)}
-    named = next(iter(report.outcomes), "")
-    lost = worst(report.outcomes[named]) if named else []
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>selfroute eval</title><style>{_STYLE}</style></head><body>",
-        "<h1>Which route answers best</h1>",
-        f"<p>{escape(report.verdict)}</p>",
-        f'<p class="soft">{report.n_cases:,} cases, {len(report.unscored):,} of them unscored. Best fixed route:'
-        f" {escape(report.best)}.</p>",
-        _policies(report, times),
-        '<div class="charts">',
-        _front(report, colour),
-        _calibration(report, colour),
-        _curves(report, colour),
-        "</div>",
-        *(_slices(f"By {what}", found) for what, found in report.slices.items() if found),
-        _regrets(named, lost),
-        _unscored(report.unscored),
-        "</body></html>\n",
+def page(found: Evaluation, *, times: bool = True) -> str:
+    """The whole file. times: as in selfroute.router.evaluation.report."""
+    told = regrets(found)
+    unscored = [o for o in found.outcomes[found.first.policy].values() if o.right is None][:N_UNSCORED]
+    number = {case.id: i for i, case in enumerate(found.cases)}
+    parts = (
+        _head(found),
+        _section("Policies", _table(found, times)),
+        _section("Quality against cost", _front(found)),
+        _section("Calibration", _calibration(found)),
+        _section("By kind of question", _breakdown(by_kind(found), found)),
+        _section("By size of corpus, in tokens", _breakdown(by_size(found), found)),
+        _section(f"The worst regrets of {found.first.policy}", _regrets(told, number)),
+        _section("Unscored", _unscored(unscored, number)) if unscored else "",
+        _section("Cases", "".join(_case(outcome, found, number) for outcome in (*told, *unscored))),
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<title>selfroute eval: {_text(found.first.policy)}</title>\n"
+        f"<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(part for part in parts if part)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def regrets(found: Evaluation) -> list[Outcome]:
+    """The cases that the first policy has wrong and the oracle right; those first that it was surest of, or that cost
+    most."""
+    missed = [
+        outcome
+        for id_, outcome in found.outcomes[found.first.policy].items()
+        if outcome.right is False and found.oracle[id_].right
     ]
-    return "\n".join(parts)
+    return sorted(missed, key=lambda o: (-(o.p_chosen or 0.0), -o.tokens, o.case.id))[:N_REGRETS]
 
 
-def _policies(report: Report, times: bool) -> str:
-    heads = [
-        "policy", "right %", "95%", "declined %", "tokens", *(["seconds"] if times else []), "dollars",
-        "long context %", "gap recovered", "regret", "APGR", "CPT50", "ECE", "vs best fixed", "p",
-    ]  # fmt: skip
-    rows = []
-    for name, f in report.figures.items():
-        difference = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * x for x in f.against_best))
-        rows.append(
-            [
-                name, f"{100 * f.accuracy:.1f}", "[{:.1f}, {:.1f}]".format(*(100 * x for x in f.ci95)),
-                f"{100 * f.declined:.1f}", f"{f.tokens:,.0f}", *([f"{f.seconds:.2f}"] if times else []),
-                f"{f.dollars:.4f}", f"{100 * f.long_context:.1f}", _said(f.gap_recovered), f"{100 * f.regret:.1f}",
-                _said(f.apgr), _said(f.cpt50), _said(f.ece), difference, f"{f.p:.3f}",
-            ]
-        )  # fmt: skip
-    return "<h2>Policies</h2>" + _table(heads, rows)
+def _head(found: Evaluation) -> str:
+    said = "".join(f"<p class=note>{_text(note.removeprefix('note: '))}</p>" for note in notes(found))
+    return f"<h1>selfroute eval</h1>\n<p class=verdict>{_text(verdict(found))}</p>\n{said}"
 
 
-def _front(report: Report, colour: Mapping[str, str]) -> str:
-    """Accuracy over the share of tokens that always reading everything reads."""
-    points = [(f.token_share or 0.0, f.accuracy, name) for name, f in report.figures.items()]
-    if not points:
-        return ""
-    low, high = _bounds([y for _, y, _ in points])
-    most = max(1.0, *(x for x, _, _ in points))
-    drawn = [_axes("tokens read, of always-long-context", "right", (0.0, most), (low, high))]
-    taken: list[float] = []
-    for x, y, name in sorted(points, key=lambda p: -p[1]):
-        px, py = _at(x, y, (0.0, most), (low, high))
-        ty = py + 4
-        while any(abs(ty - other) < 12 for other in taken):
-            ty += 4
-        taken.append(ty)
-        drawn.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="5" fill="{colour[name]}"/>')
-        drawn.append(
-            f'<line x1="{px:.1f}" y1="{py:.1f}" x2="{W - RIGHT + 6}" y2="{ty - 3:.1f}"'
-            f' stroke="{colour[name]}" stroke-width=".6"/>'
-        )
-        drawn.append(f'<text x="{W - RIGHT + 8}" y="{ty:.1f}">{escape(name)}</text>')
-    return _figure(drawn, "Cost and quality: up and to the left is better.", high_enough=max(taken) + 12)
+def _section(title: str, body: str) -> str:
+    return f"<section>\n<h2>{_text(title)}</h2>\n{body}\n</section>" if body else ""
 
 
-def _calibration(report: Report, colour: Mapping[str, str]) -> str:
-    """Share right over the predicted probability."""
-    if not report.calibration:
-        return ""
-    box = ((0.0, 1.0), (0.0, 1.0))
-    drawn = [_axes("predicted probability", "share right", *box)]
-    (x0, y0), (x1, y1) = _at(0, 0, *box), _at(1, 1, *box)
-    drawn.append(f'<line class="axis" x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}" stroke-dasharray="4 4"/>')
-    for i, (name, bins) in enumerate(report.calibration.items()):
-        drawn += _line([_at(p, right, *box) for p, right, _ in bins], colour[name])
-        for p, right, n in bins:
-            px, py = _at(p, right, *box)
-            drawn.append(
-                f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{min(7.0, 2 + n**0.5 / 6):.1f}" fill="{colour[name]}"/>'
-            )
-        drawn.append(_key(i, name, colour[name]))
-    return _figure(drawn, "Calibration of the kept route's probability; larger dots are of more cases.")
+def _table(found: Evaluation, times: bool) -> str:
+    heads = ["policy", "n", "right", "against best fixed", "p", "tokens", "of LC's"]
+    heads += ["seconds"] if times else []
+    heads += ["LC", "gap rec.", "regret", "APGR", "CPT50", "ECE"]
+    rows = "".join(_row(one, found, times) for one in found.figures)
+    head = "".join(f"<th scope=col>{_text(name)}</th>" for name in heads)
+    about = (
+        "right: share of scored cases, with its 95% interval. against best fixed: paired, in points. of LC's: of the"
+        " tokens that always-long-context reads. LC: share of the cases that were read whole. gap rec.: of what the"
+        " oracle has over the best fixed route. regret: what the oracle has over the policy."
+    )
+    return (
+        f"<div class=wide><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+        f"<p class=note>{_text(about)}</p>"
+    )
 
 
-def _curves(report: Report, colour: Mapping[str, str]) -> str:
-    """Accuracy as more and more is sent to long context, in a policy's own order."""
-    if not report.curve:
-        return ""
-    low, high = _bounds([y for curve in report.curve.values() for y in curve])
-    box = ((0.0, 1.0), (low, high))
-    drawn = [_axes("share sent to long context", "right", *box)]
-    for i, (name, curve) in enumerate(report.curve.items()):
-        drawn += _line([_at(k / (len(curve) - 1), y, *box) for k, y in enumerate(curve)], colour[name])
-        drawn.append(_key(i, name, colour[name]))
-    return _figure(drawn, "What a policy's own order of the questions is worth.")
+def _row(one: Figures, found: Evaluation, times: bool) -> str:
+    beside, bounds = one.paired, one.paired.interval if one.paired else None
+    if one.policy == f"always-{found.best_fixed}":
+        against = ["is it", ""]
+    else:
+        points = _number(100 * beside.difference if beside else None, "+.1f")
+        against = [f"{points} {_interval(bounds, signed=True)}", _number(beside.p if beside else None, ".3f")]
+    cells = [f"{one.n:,}", f"{_share(one.accuracy)} {_interval(one.interval)}", *against]
+    cells += [_number(one.tokens, ",.0f"), _share(one.token_share)]
+    cells += [_number(one.seconds, ".2f")] if times else []
+    cells += [_share(one.long_context_share), _share(one.gap_recovered), _number(one.regret, ".3f")]
+    cells += [_number(value, ".3f") for value in (one.apgr, one.cpt50, one.ece)]
+    return (
+        f"<tr><th scope=row><span class='key {_css(one.policy, found)}'></span>{_text(one.policy)}</th>"
+        + "".join(f"<td>{_with_small(cell)}</td>" for cell in cells)
+        + "</tr>"
+    )
 
 
-def _slices(title: str, found: Mapping[str, Mapping[str, tuple[float, int]]]) -> str:
-    policies = list(next(iter(found.values())))
-    rows = [
-        [name, f"{next(iter(cells.values()))[1]:,}", *(f"{100 * cells[p][0]:.1f}" for p in policies)]
-        for name, cells in found.items()
+def _with_small(cell: str) -> str:
+    """A cell whose interval is set small."""
+    value, bracket, rest = cell.partition(" [")
+    return f"{_text(value)} <small>[{_text(rest)}</small>" if bracket else _text(cell)
+
+
+def _front(found: Evaluation) -> str:
+    points = [
+        charts.Point(one.policy, one.tokens, one.accuracy, one.interval, _css(one.policy, found))
+        for one in found.figures
+        if one.tokens is not None and one.accuracy is not None
     ]
-    return f"<h2>{escape(title)}</h2>" + _table(["", "n", *policies], rows)
+    about = "The line joins the policies that no other beats in both; the bars are 95% intervals."
+    drawn = charts.front(points, "tokens read for a question, mean")
+    return f"<figure>{drawn}</figure><p class=note>{about}</p>" if points else ""
 
 
-def _regrets(policy: str, lost: Sequence[Outcome]) -> str:
-    if not lost:
-        return ""
-    links = "".join(
-        f'<li><a href="#case-{i}">{escape(o.scored.case.question[:120])}</a></li>' for i, o in enumerate(lost)
+def _calibration(found: Evaluation) -> str:
+    curves = []
+    for policy, outcomes in found.outcomes.items():
+        told = [
+            (o.p_chosen, bool(o.right)) for o in outcomes.values() if o.p_chosen is not None and o.right is not None
+        ]
+        if told:
+            curve = bins([p for p, _ in told], [right for _, right in told])
+            curves.append((policy, _css(policy, found), curve))
+    if not curves:
+        return "<p>No policy of this report predicts how likely it is to be right.</p>"
+    about = "Each dot is a bin of about equal number; on the line what is said is what comes true."
+    return f"<figure>{charts.calibration(curves)}</figure><p class=note>{about}</p>"
+
+
+def _breakdown(parts: Sequence[Part], found: Evaluation) -> str:
+    policies = list(found.outcomes)
+    head = "".join(f"<th scope=col>{_text(name)}</th>" for name in policies)
+    rows = "".join(
+        f"<tr><th scope=row>{_text(part.name)}</th><td>{part.n:,}</td>"
+        + "".join(_cell(part.cells[name], _css(name, found)) for name in policies)
+        + "</tr>"
+        for part in parts
     )
     return (
-        f"<h2>Worst regrets of {escape(policy)}</h2><p>A route was right, and it kept the other.</p><ul>{links}</ul>"
-        + "".join(_case(i, o) for i, o in enumerate(lost))
+        f"<div class=wide><table class=parts><thead><tr><th></th><th scope=col>n</th>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
     )
 
 
-def _case(i: int, o: Outcome) -> str:
-    case = o.scored.case
-    wanted = "no answer" if case.unanswerable else ", ".join(case.answers or case.gold_files)
-    lines = [f'<article id="case-{i}"><h3>{escape(case.question[:500])}</h3>', f'<p class="soft">{escape(case.id)}</p>']
-    lines.append(f"<p>Right: {escape(wanted[:500])}</p>")
-    for route in ROUTES:
-        row = o.scored.rows.get(route)
-        if row is None or row.attempt is None:
-            continue
-        made = row.attempt.generation
-        said = made.text[:500] if made.answerable else "no answer"
-        sort = "right" if o.scored.right(route) else "wrong"
-        expected = f", expected right in {100 * o.p[route]:.0f}%" if route in o.p else ""
-        lines.append(f'<p><span class="{sort}">{escape(route)}, {sort}</span>{expected}: {escape(said)}</p>')
-    lines.append(f'<p class="soft">{escape(o.reason)}</p></article>')
-    return "".join(lines)
+def _cell(cell: Cell, css: str) -> str:
+    if cell.accuracy is None:
+        return f"<td>{NOTHING}</td>"
+    width = round(100 * cell.accuracy)
+    bar = (
+        f"<svg class=bar viewBox='0 0 100 6' preserveAspectRatio=none aria-hidden=true>"
+        f"<rect class=track width=100 height=6></rect><rect class='fill {css}' width={width} height=6></rect></svg>"
+    )
+    return f"<td>{_share(cell.accuracy)} <small>{_interval(cell.interval)}</small>{bar}</td>"
 
 
-def _unscored(found: Mapping[str, str]) -> str:
-    if not found:
-        return ""
-    rows = [[case_id, why[:300]] for case_id, why in list(found.items())[:100]]
-    return f"<h2>Unscored: {len(found):,}</h2>" + _table(["case", "why"], rows)
+def _regrets(told: Sequence[Outcome], number: dict[str, int]) -> str:
+    if not told:
+        return "<p>None: wherever a route is right, so is the policy.</p>"
+    items = "".join(
+        f"<li><a href='#case-{number[o.case.id]}'>{_text(_cut(o.case.question, 160))}</a>"
+        f" <small>{_text(_told(o))}</small></li>"
+        for o in told
+    )
+    return f"<ol>{items}</ol>"
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
-    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+def _unscored(outcomes: Sequence[Outcome], number: dict[str, int]) -> str:
+    items = "".join(
+        f"<li><a href='#case-{number[o.case.id]}'>{_text(_cut(o.case.question, 160))}</a>"
+        f" <small>{_text(_cut(o.why, 200))}</small></li>"
+        for o in outcomes
+    )
+    return f"<ol>{items}</ol>"
 
 
-def _figure(drawn: Sequence[str], caption: str, high_enough: float = 0.0) -> str:
-    height = max(H, round(high_enough))
+def _told(outcome: Outcome) -> str:
+    said = "declined" if outcome.declined else f"answered by {outcome.route}"
+    sure = "" if outcome.p_chosen is None else f", said {outcome.p_chosen:.0%} right"
+    return f"{said}{sure}, {outcome.tokens:,} tokens"
+
+
+def _case(outcome: Outcome, found: Evaluation, number: dict[str, int]) -> str:
+    case = outcome.case
+    about = " · ".join(
+        part for part in (f"case {case.id}", case.kind, case.group if case.group != case.path else "") if part
+    )
     return (
-        f'<figure><svg viewBox="0 0 {W} {height}" role="img" aria-label="{escape(caption)}">{"".join(drawn)}</svg>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f"<article id='case-{number[case.id]}'><h3>{_text(_cut(case.question))}</h3><p class=note>{_text(about)}</p>"
+        f"<p>{_text(_cut(wanted(outcome)))}</p><dl>{''.join(_routes(outcome, found))}</dl>"
+        f"<p class=note>{_text(_cut(outcome.reason))}</p></article>"
     )
 
 
-def _axes(across: str, up: str, xs: tuple[float, float], ys: tuple[float, float]) -> str:
-    drawn = []
-    for k in range(5):
-        x, y = xs[0] + (xs[1] - xs[0]) * k / 4, ys[0] + (ys[1] - ys[0]) * k / 4
-        px, py = _at(x, y, xs, ys)
-        drawn.append(f'<line class="axis" x1="{LEFT}" y1="{py:.1f}" x2="{W - RIGHT}" y2="{py:.1f}"/>')
-        drawn.append(f'<text class="soft" x="{LEFT - 6}" y="{py + 4:.1f}" text-anchor="end">{100 * y:.0f}%</text>')
-        drawn.append(
-            f'<text class="soft" x="{px:.1f}" y="{H - BOTTOM + 14}" text-anchor="middle">{100 * x:.0f}%</text>'
-        )
-    drawn.append(f'<text x="{(LEFT + W - RIGHT) / 2}" y="{H - 4}" text-anchor="middle">{escape(across)}</text>')
-    drawn.append(f'<text x="{LEFT}" y="{TOP - 2}">{escape(up)}</text>')
-    return "".join(drawn)
+def _routes(outcome: Outcome, found: Evaluation) -> Iterator[str]:
+    """What each route made of a case."""
+    for route, one in ((route, of[outcome.case.id]) for route, of in found.fixed.items()):
+        mark = "unscored" if one.right is None else "right" if one.right else "wrong"
+        said = one.why if one.right is None else given(found, one)
+        yield f"<dt class={mark}>{_text(route)}: {mark}, {one.tokens:,} tokens</dt><dd>{_text(_cut(said))}</dd>"
 
 
-def _at(x: float, y: float, xs: tuple[float, float], ys: tuple[float, float]) -> tuple[float, float]:
-    wide, tall = max(1e-9, xs[1] - xs[0]), max(1e-9, ys[1] - ys[0])
-    return (
-        round(LEFT + (x - xs[0]) / wide * (W - LEFT - RIGHT), 1),
-        round(H - BOTTOM - (y - ys[0]) / tall * (H - TOP - BOTTOM - 4), 1),
-    )
+def _css(policy: str, found: Evaluation) -> str:
+    """The class of a policy's colour: its place in the report."""
+    return f"p{list(found.outcomes).index(policy) % 8}"
 
 
-def _line(points: Sequence[tuple[float, float]], colour: str) -> list[str]:
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return [f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>']
+def _text(text: str) -> str:
+    """Escaped, with what a page would obey or hide in a visible form."""
+    shown = "".join(c if c >= " " or c in "\n\t" else f"\\x{ord(c):02x}" for c in show_hidden(text))
+    return escape(shown.encode("utf-8", "replace").decode("utf-8"), quote=True)
 
 
-def _key(i: int, name: str, colour: str) -> str:
-    y = TOP + 10 + 16 * i
-    return (
-        f'<rect x="{W - RIGHT + 8}" y="{y - 8}" width="9" height="9" fill="{colour}"/>'
-        f'<text x="{W - RIGHT + 21}" y="{y}">{escape(name)}</text>'
-    )
+def _cut(text: str, most: int = N_CHARACTERS) -> str:
+    return text if len(text) <= most else f"{text[:most]} ... ({len(text) - most:,} characters more)"
 
 
-def _bounds(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    room = max(0.02, (high - low) * 0.15)
-    return max(0.0, low - room), min(1.0, high + room)
+def _share(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * value:.1f}%"
 
 
-def _said(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def _number(value: float | None, form: str) -> str:
+    return NOTHING if value is None else format(value, form)
+
+
+def _interval(bounds: tuple[float, float] | None, *, signed: bool = False) -> str:
+    form = "[{:+.1f}, {:+.1f}]" if signed else "[{:.1f}, {:.1f}]"
+    return NOTHING if bounds is None else form.format(*(100 * bound for bound in bounds))

@@ -1,97 +1,92 @@
-"""Intervals that know of groups: questions about one corpus are right or wrong together.
+"""Intervals for shares and for paired differences, over cases that come in groups.
 
-Shares: Wilson's interval (1927) at the effective number of cases, n over the design effect (Kish 1965). Differences of
-paired shares: the mean over cases with a cluster-robust standard error (Liang and Zeger 1986, with the small-sample
-factor G / (G - 1)) and Student's t at G - 1 degrees of freedom. Where every group is one case, both are the usual ones.
+Questions about one corpus resemble each other, so a hundred about each of ten corpora say less than a thousand about as
+many. Variances are those of a ratio of group totals (Cochran 1977), the degrees of freedom the groups less one. A share
+has Wilson's interval (1927) at the number of independent cases that its variance is worth (Korn & Graubard 1998). A
+difference of paired right-or-wrong has the adjusted interval of Agresti & Min (2005), which adds half a case to each of
+the four cells, widened by the same design effect. Where all cases are of one group, it speaks of further questions
+about that one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 from math import comb, sqrt
 
-import numpy as np
-from numpy.typing import NDArray
-
 LEVEL = 0.95
+Interval = tuple[float, float]
 
 
-def share(right: Sequence[float], groups: Sequence[str], level: float = LEVEL) -> tuple[float, float]:
-    """The bounds of a share's interval; (0, 1) of nothing."""
-    values = np.asarray(right, np.float64)
-    n = len(values)
+def share_interval(right: Sequence[bool], groups: Sequence[Hashable]) -> Interval | None:
+    """The 95% interval of a share; None of nothing."""
+    n = len(right)
     if not n:
-        return 0.0, 1.0
-    mean, n_groups = float(values.mean()), len(set(groups))
-    effect = 1.0
-    if n_groups > 1 and 0 < mean < 1:
-        effect = max(1.0, _variance(values, groups) / (mean * (1 - mean) / n))
-    n_effective = n / effect
-    z = quantile(level, n_groups - 1 if n_groups > 1 else n - 1)
-    centre = (mean + z * z / (2 * n_effective)) / (1 + z * z / n_effective)
-    half = z / (1 + z * z / n_effective) * sqrt(mean * (1 - mean) / n_effective + z * z / (4 * n_effective**2))
+        return None
+    share = sum(right) / n
+    effect, freedom = _design([float(one) for one in right], groups)
+    quantile = _t(freedom)
+    worth = n / effect
+    centre = (share + quantile**2 / (2 * worth)) / (1 + quantile**2 / worth)
+    half = quantile / (1 + quantile**2 / worth) * sqrt(share * (1 - share) / worth + quantile**2 / (4 * worth**2))
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def difference(
-    one: Sequence[float], other: Sequence[float], groups: Sequence[str], level: float = LEVEL
-) -> tuple[float, float, float]:
-    """Mean of one - other over paired cases, and the bounds of its interval."""
-    values = np.asarray(one, np.float64) - np.asarray(other, np.float64)
-    if not len(values):
-        return 0.0, 0.0, 0.0
-    mean, n_groups = float(values.mean()), len(set(groups))
-    if n_groups < 2:
-        return mean, -1.0, 1.0
-    half = quantile(level, n_groups - 1) * sqrt(_variance(values, groups))
-    return mean, max(-1.0, mean - half), min(1.0, mean + half)
+def difference_interval(differences: Sequence[int], groups: Sequence[Hashable]) -> Interval | None:
+    """The 95% interval of a mean of paired differences of -1, 0 and 1; None of fewer than two."""
+    n = len(differences)
+    if n < 2:
+        return None
+    effect, freedom = _design([float(one) for one in differences], groups)
+    mean = sum(differences) / (n + 2)
+    variance = ((sum(one * one for one in differences) + 1) / (n + 2) - mean * mean) / (n + 2)
+    half = _t(freedom) * sqrt(effect * variance)
+    return max(-1.0, mean - half), min(1.0, mean + half)
 
 
-def mcnemar(one: Sequence[float], other: Sequence[float]) -> float:
-    """Two-sided exact p that both are right equally often (McNemar 1947)."""
-    gained = sum(a > b for a, b in zip(one, other, strict=True))
-    lost = sum(a < b for a, b in zip(one, other, strict=True))
-    n, fewer = gained + lost, min(gained, lost)
-    return min(1.0, 2.0 * sum(comb(n, k) for k in range(fewer + 1)) / 2**n) if n else 1.0
+def mcnemar(differences: Sequence[int]) -> float | None:
+    """The exact two-sided p of McNemar's test (1947): how likely so uneven a split of the cases that differ is by
+    chance. None when none differ. It takes cases as independent of each other."""
+    better, worse = sum(one > 0 for one in differences), sum(one < 0 for one in differences)
+    n = better + worse
+    if not n:
+        return None
+    tail = sum(comb(n, k) for k in range(min(better, worse) + 1))
+    return float(min(1.0, 2 * (tail / 2**n if n < 1000 else _log_tail(min(better, worse), n))))
 
 
-def coverage(
-    n_groups: int, per_group: int, *, spread: float, n_samples: int = 1_000, seed: int = 0
-) -> dict[str, float]:
-    """How often the 95% intervals hold the truth, by simulation: groups whose own shares are drawn from a beta.
+def n_groups(groups: Sequence[Hashable]) -> int:
+    """How many there are."""
+    return len(set(groups))
 
-    spread: the standard deviation of a group's share around 0.7; the second of a pair is right in 0.65.
+
+def _design(values: Sequence[float], groups: Sequence[Hashable]) -> tuple[float, float]:
+    """(design effect, degrees of freedom): the variance of the mean over that of independent values.
+
+    Never below 1: that groups differ less than by chance is chance itself.
     """
-    rng = np.random.default_rng(seed)
-    held = {"share": 0, "difference": 0}
-    precision = max(0.5, 0.7 * 0.3 / spread**2 - 1) if spread else 1e6
-    for _ in range(n_samples):
-        own = rng.beta(0.7 * precision, 0.3 * precision, n_groups)
-        sizes = rng.integers(max(1, per_group // 2), per_group + per_group // 2 + 1, n_groups)
-        groups = np.repeat(np.arange(n_groups), sizes)
-        drawn = rng.random(len(groups))
-        one = (drawn < own[groups]).astype(float)
-        other = np.where(rng.random(len(groups)) < 0.8, one, rng.random(len(groups)) < 0.45).astype(float)
-        names = [str(g) for g in groups]
-        low, high = share(one.tolist(), names)
-        held["share"] += low <= 0.7 <= high
-        # E[other] = 0.8 E[one] + 0.2 * 0.45
-        _, low, high = difference(one.tolist(), other.tolist(), names)
-        held["difference"] += low <= 0.7 - (0.8 * 0.7 + 0.2 * 0.45) <= high
-    return {name: count / n_samples for name, count in held.items()}
+    n = len(values)
+    totals: dict[Hashable, float] = defaultdict(float)
+    mean = sum(values) / n
+    for value, group in zip(values, groups, strict=True):
+        totals[group] += value - mean
+    n_of = len(totals)
+    if n_of in (1, n):
+        return 1.0, n - 1.0
+    simple = sum((value - mean) ** 2 for value in values) / (n - 1) / n
+    if simple == 0:
+        return 1.0, n_of - 1.0
+    clustered = n_of / (n_of - 1) * sum(total * total for total in totals.values()) / n**2
+    return max(1.0, clustered / simple), n_of - 1.0
 
 
-def quantile(level: float, degrees: int) -> float:
-    """Of Student's t, two-sided; a normal's from 1,000 degrees on."""
-    from scipy.stats import t
+def _t(freedom: float) -> float:
+    from scipy.stats import t  # type: ignore[import-untyped]
 
-    return float(t.ppf((1 + level) / 2, max(1, min(degrees, 1_000))))
+    return float(t.ppf(0.5 + LEVEL / 2, max(1.0, freedom)))
 
 
-def _variance(values: NDArray[np.float64], groups: Sequence[str]) -> float:
-    """Of the mean, by the sums of the groups' deviations."""
-    index = {name: i for i, name in enumerate(dict.fromkeys(groups))}
-    at = np.fromiter((index[name] for name in groups), int, len(groups))
-    sums = np.bincount(at, weights=values - values.mean(), minlength=len(index))
-    factor = len(index) / (len(index) - 1)
-    return float(factor * (sums**2).sum() / len(values) ** 2)
+def _log_tail(k: int, n: int) -> float:
+    from scipy.stats import binom
+
+    return float(binom.cdf(k, n, 0.5))

@@ -1,146 +1,140 @@
-"""The rows of a run on the disk: appended and flushed one by one, so that a killed run goes on where it was."""
+"""What a run leaves on the disk as it goes: DIR/run.json says of what it is, DIR/rows.jsonl holds its rows.
+
+A run that ends early, however it ends, is gone on with by the same command: rows that are there are not made again. One
+process writes a folder at a time.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from selfroute.errors import ConfigError
+from selfroute.errors import ConfigError, SelfRouteError
 from selfroute.memory.lock import WriterLock
 from selfroute.router.evaluation.cases import Case
+from selfroute.router.evaluation.corpora import corpus_key, make_run_folder
+from selfroute.router.evaluation.json_lines import JsonLines
 from selfroute.router.evaluation.rows import Row
+from selfroute.router.evaluation.writing import write as write_file
 
-ROWS, RUN, LOCK = "rows.jsonl", "run.json", "lock"
+RUN, ROWS, VERDICTS, LOCK = "run.json", "rows.jsonl", "verdicts.jsonl", "lock"
 FORMAT = 1
+Key = tuple[str, str]
 
 
-def fingerprint(cases: Iterable[Case]) -> str:
-    """Of what is asked, and of what is right; not of the folders' places."""
-    digest = blake2b(digest_size=16)
+def describe(cases: Sequence[Case], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the rows of a run depend on: its questions, what they are about, and the settings.
+
+    What is right of a case may be mended between two runs: it is not part of the rows.
+    """
+    hashed = blake2b(digest_size=16)
     for case in cases:
-        digest.update(repr((case.id, case.question, case.context, case.budget_tokens)).encode())
-    return digest.hexdigest()
+        hashed.update(
+            json.dumps([case.id, case.question, corpus_key(case.path, case.context), case.budget_tokens]).encode()
+        )
+    return {"format": FORMAT, "n_cases": len(cases), "cases": hashed.hexdigest(), "settings": dict(settings)}
 
 
 class Journal:
-    """The rows of one run. `with` holds the right to write it.
+    """The rows of one run, in the order in which they were made. `with` gives the folder back."""
 
-    A last line that a kill tore is cut off. Raises ConfigError for a folder of another run, or one that is being
-    written.
-    """
+    def __init__(self, folder: Path, description: Mapping[str, Any]) -> None:
+        """Makes the folder, or goes on with the run in it.
 
-    def __init__(self, folder: Path, about: Mapping[str, Any]) -> None:
-        """about: what has to be the same for rows to be of one run."""
-        self.folder, self.path = folder, folder / ROWS
-        self._about = {"format": FORMAT, **about}
+        Raises ConfigError when that is another run or the folder cannot be written, SelfRouteError when another process
+        writes it or a line is damaged.
+        """
+        make_run_folder(folder)
+        self.folder = folder
         self._lock = WriterLock(folder / LOCK)
-        self._fd = -1
-        self.done: dict[tuple[str, str], Row] = {}
+        if not self._lock.acquire():
+            raise SelfRouteError(
+                f"{self._lock.holder()} is writing the run in {folder}",
+                "wait for it, or give another folder: --out DIR",
+            )
+        self._lines = JsonLines(folder / ROWS)
+        try:
+            _match(folder, description)
+            self.rows = _rows_of(self._lines.open(), folder)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def done(self) -> set[Key]:
+        """(case, route) of every row."""
+        return {(row.case_id, row.route) for row in self.rows}
+
+    def append(self, row: Row) -> None:
+        """Adds a row; it is on the disk when this returns."""
+        self._lines.append(row.to_json())
+        self.rows.append(row)
+
+    def close(self) -> None:
+        """Gives the folder back."""
+        self._lines.close()
+        self._lock.release()
 
     def __enter__(self) -> Journal:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"cannot make {self.folder}: {error.strerror}", "--out DIR with a folder that can be written"
-            ) from error
-        if not self._lock.acquire():
-            raise ConfigError(
-                f"{self.folder} is being written by {self._lock.holder()}", "wait for it, or --out another"
-            )
-        try:
-            self._check()
-            rows, whole = _read(self.path)
-            self.done = {(row.case_id, row.route): row for row in rows}
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            os.ftruncate(self._fd, whole)
-            os.lseek(self._fd, 0, os.SEEK_END)
-        except BaseException:
-            self._lock.release()
-            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._lock.release()
-
-    def add(self, row: Row) -> None:
-        """Writes one row, flushed to the disk when this returns."""
-        line = json.dumps(row.to_json(), ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
-        while line:
-            line = line[os.write(self._fd, line) :]
-        os.fsync(self._fd)
-        self.done[row.case_id, row.route] = row
-
-    def _check(self) -> None:
-        file = self.folder / RUN
-        if file.is_file():
-            try:
-                found = json.loads(file.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise ConfigError(
-                    f"{file} is damaged: {error}", f"rm {file}, if its rows are of these cases"
-                ) from error
-            other = [key for key in self._about if found.get(key) != self._about[key]]
-            if other:
-                raise ConfigError(
-                    f"{self.folder} holds a run with another {' and '.join(other)}", "--out with another folder"
-                )
-            return
-        if self.path.exists():
-            raise ConfigError(f"{self.path} is there without {RUN}", "--out with another folder")
-        _write(file, json.dumps(self._about, indent=1, sort_keys=True) + "\n")
+        self.close()
 
 
-def read_rows(folder: Path) -> list[Row]:
-    """The rows of a run, as they were written. Raises ConfigError where there are none."""
-    if not (folder / ROWS).is_file():
-        raise ConfigError(f"no run in {folder}", f"selfroute eval CASES.jsonl --out {folder}")
-    return _read(folder / ROWS)[0]
+def read_rows(folder: Path, description: Mapping[str, Any] | None = None) -> list[Row]:
+    """The rows of a run, as far as it went; nothing is written. description: what the run must be of.
+
+    Raises ConfigError when the folder holds no run or another one.
+    """
+    if not (folder / RUN).is_file():
+        raise ConfigError(f"no run in {folder}", "run it first, without --report-only")
+    if description is not None:
+        _match(folder, description, write=False)
+    return _rows_of(JsonLines(folder / ROWS).read(), folder)
 
 
-def write_file(path: Path, content: str | bytes) -> None:
-    """Whole or not at all: temp, fsync, rename."""
-    _write(path, content)
-
-
-def _write(path: Path, content: str | bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    data = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ConfigError(f"cannot write {path}: {error.strerror}", f"ls -ld {path.parent}") from error
-
-
-def _read(path: Path) -> tuple[Sequence[Row], int]:
-    """The rows, and how many bytes of the file are whole lines of them."""
-    rows: list[Row] = []
-    whole = 0
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return rows, 0
-    lines = content.split(b"\n")
-    for number, line in enumerate(lines[:-1], 1):
+def _rows_of(found: Sequence[Mapping[str, Any]], folder: Path) -> list[Row]:
+    """Rows, each (case, route) once."""
+    rows: dict[Key, Row] = {}
+    for number, one in enumerate(found, 1):
         try:
-            rows.append(Row.from_json(json.loads(line)))
+            row = Row.from_json(one)
         except ValueError as error:
-            if number == len(lines) - 1:
-                break
-            raise ConfigError(f"{path}:{number} is no row: {error}", "--out with another folder") from error
-        whole += len(line) + 1
-    return rows, whole
+            raise SelfRouteError(
+                f"{folder / ROWS}, line {number}: {error}", "give another folder: --out DIR"
+            ) from error
+        rows.setdefault((row.case_id, row.route), row)
+    return list(rows.values())
+
+
+def _match(folder: Path, description: Mapping[str, Any], *, write: bool = True) -> None:
+    """Compares the run in the folder with this one; notes this one where there is none."""
+    path = folder / RUN
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+        known["settings"] = dict(known["settings"])
+    except FileNotFoundError:
+        if write:
+            write_file(path, json.dumps(description, indent=1) + "\n")
+        return
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"cannot use {path}: {error}", "give another folder: --out DIR") from error
+    another = f"the run in {folder} is another one"
+    hint = "give another folder: --out DIR"
+    if known.get("format") != description["format"]:
+        raise ConfigError(f"{another}: its format is {known.get('format')}, this version's is {FORMAT}", hint)
+    before, now = known["settings"], description["settings"]
+    for key in sorted({*before, *now}):
+        if before.get(key) != now.get(key):
+            raise ConfigError(f"{another}: its {key} is {before.get(key)!r}, and now it is {now.get(key)!r}", hint)
+    if known.get("cases") != description["cases"]:
+        raise ConfigError(
+            f"{another}: it is of {known.get('n_cases')} cases that are not these {description['n_cases']}", hint
+        )

@@ -1,140 +1,162 @@
-"""What a policy is worth beside the others: right, cost, and how much of what choosing could gain it has gained."""
+"""The figures of one policy over the cases of a run, beside the best fixed route and the oracle.
+
+Unscored cases count nowhere. Comparisons are over the cases that all who are compared have scored. The best fixed route
+is the one that is right most often over the cases that every fixed route has scored, retrieval on ties; chosen on these
+very cases, so it is a little better than it would be on others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from selfroute.router.evaluation import intervals
-from selfroute.router.evaluation.replaying import Outcome, forced, oracle
+from selfroute.router.evaluation.corpora import group_of
+from selfroute.router.evaluation.curves import apgr, calibration_error, cpt50
+from selfroute.router.evaluation.intervals import Interval, difference_interval, mcnemar, n_groups, share_interval
+from selfroute.router.evaluation.replaying import Outcome
 from selfroute.types import LONG_CONTEXT, RETRIEVAL
 
-N_BINS = 15
-MIN_GAP = 0.002  # between the oracle and the best fixed route, below which nothing can be recovered of it
+ByCase = Mapping[str, Outcome]
+"""Outcomes of one policy by the id of their case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """A policy beside the best fixed route: the mean difference, its 95% interval, McNemar's exact p."""
+
+    n: int
+    difference: float
+    interval: Interval | None
+    p: float | None
+
+    @property
+    def noise(self) -> float | None:
+        """Half the width of the interval: a smaller difference cannot be told from none."""
+        return None if self.interval is None else (self.interval[1] - self.interval[0]) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of one policy. Shares are of 1, tokens and seconds per case; None where it cannot be said.
+    """Means over the scored cases; None where it cannot be said. token_share: of what always-long-context reads."""
 
-    token_share: tokens read, of those that always-long-context reads. gap_recovered: (accuracy - best fixed) / (oracle
-    - best fixed). apgr: the area under accuracy over the share sent to long context, in the order of the policy's own
-    prediction, 0 for a random order and 1 for the oracle's. cpt50: the share of long context that half of the best gain
-    takes in that order. ece: of the predicted probability of the route that was kept, 15 bins of equal mass.
-    against_best: accuracy minus that of the best fixed route on the same cases, with its interval; p: McNemar's.
-    """
-
+    policy: str
     n: int
-    accuracy: float
-    ci95: tuple[float, float]
-    declined: float
-    tokens: float
+    n_unscored: int
+    n_groups: int
+    accuracy: float | None
+    interval: Interval | None
+    tokens: float | None
     token_share: float | None
-    seconds: float
-    dollars: float
-    long_context: float
+    seconds: float | None
+    dollars: float | None
+    long_context_share: float | None
+    declined_share: float | None
     gap_recovered: float | None
-    regret: float
+    regret: float | None
     apgr: float | None
     cpt50: float | None
     ece: float | None
-    against_best: tuple[float, float, float]
-    p: float
+    paired: Paired | None
 
 
-def figures(outcomes: Sequence[Outcome], best: str | None = None) -> Figures:
-    """best: the fixed route to compare with, chosen elsewhere; of these cases' own accuracies when it is None."""
-    scored = [outcome.scored for outcome in outcomes]
-    groups = [one.group for one in scored]
-    best = best or best_fixed(outcomes)
-    right = [float(outcome.right) for outcome in outcomes]
-    fixed = [float(forced(one, best).right) for one in scored]
-    known = [float(oracle(one).right) for one in scored]
-    everything = sum(forced(one, LONG_CONTEXT).tokens for one in scored)
-    accuracy, gap = _mean(right), _mean(known) - _mean(fixed)
-    apgr, cpt50 = curve_figures(outcomes)
-    return Figures(
-        n=len(outcomes),
-        accuracy=accuracy,
-        ci95=intervals.share(right, groups),
-        declined=_mean([float(o.declined) for o in outcomes]),
-        tokens=_mean([float(o.tokens) for o in outcomes]),
-        token_share=sum(o.tokens for o in outcomes) / everything if everything else None,
-        seconds=_mean([o.seconds for o in outcomes]),
-        dollars=_mean([o.dollars for o in outcomes]),
-        long_context=_mean([float(o.read_all) for o in outcomes]),
-        gap_recovered=(accuracy - _mean(fixed)) / gap if gap > MIN_GAP else None,
-        regret=_mean(known) - accuracy,
-        apgr=apgr,
-        cpt50=cpt50,
-        ece=ece([o.p[o.route] for o in outcomes if o.route in o.p], [o.right for o in outcomes if o.route in o.p]),
-        against_best=intervals.difference(right, fixed, groups),
-        p=intervals.mcnemar(right, fixed),
+def best_fixed(fixed: Mapping[str, ByCase]) -> str:
+    """The route that is right most often, by its outcomes under each fixed route; retrieval on ties."""
+    common = _common(*fixed.values())
+    return max(
+        fixed, key=lambda route: (sum(bool(fixed[route][id_].right) for id_ in common), route == RETRIEVAL, route)
     )
 
 
-def best_fixed(outcomes: Sequence[Outcome]) -> str:
-    """The route that is right more often on these cases; retrieval on ties."""
-    scored = [outcome.scored for outcome in outcomes]
-    n = {route: sum(one.right(route) for one in scored) for route in (RETRIEVAL, LONG_CONTEXT)}
-    return LONG_CONTEXT if n[LONG_CONTEXT] > n[RETRIEVAL] else RETRIEVAL
+def figures(policy: str, found: ByCase, fixed: Mapping[str, ByCase], oracle: ByCase) -> Figures:
+    """Every figure of a policy. fixed: outcomes of always taking each route, by route."""
+    scored = [outcome for outcome in found.values() if outcome.right is not None]
+    groups = [group_of(outcome.case) for outcome in scored]
+    best = fixed[best_fixed(fixed)]
+    return Figures(
+        policy,
+        len(scored),
+        len(found) - len(scored),
+        n_groups(groups),
+        _mean([float(bool(outcome.right)) for outcome in scored]),
+        share_interval([bool(outcome.right) for outcome in scored], groups),
+        _mean([float(outcome.tokens) for outcome in scored]),
+        _token_share(found, fixed),
+        _mean([outcome.seconds for outcome in scored]),
+        _mean([outcome.dollars for outcome in scored]),
+        _mean([float(outcome.long_context) for outcome in scored]),
+        _mean([float(outcome.declined) for outcome in scored]),
+        _gap(found, best, oracle),
+        _difference(oracle, found),
+        *_ordering(found, fixed),
+        _ece(scored),
+        paired(found, best),
+    )
 
 
-def quality_curve(outcomes: Sequence[Outcome]) -> list[float]:
-    """Accuracy with the k cases of the largest predicted gain on long context, k from 0 to n."""
-    gains = [o.p[LONG_CONTEXT] - o.p[RETRIEVAL] for o in outcomes]
-    order = sorted(range(len(outcomes)), key=lambda i: (-gains[i], outcomes[i].scored.case.id))
-    return _curve([_gain(outcomes[i]) for i in order], outcomes)
-
-
-def curve_figures(outcomes: Sequence[Outcome]) -> tuple[float | None, float | None]:
-    """APGR and CPT50; None where the policy predicts nothing, or the oracle has nothing to gain."""
-    if not outcomes or not all({RETRIEVAL, LONG_CONTEXT} <= set(o.p) for o in outcomes):
-        return None, None
-    if len({round(o.p[LONG_CONTEXT] - o.p[RETRIEVAL], 12) for o in outcomes}) < 2:
-        return None, None
-    curve = np.asarray(quality_curve(outcomes))
-    best = np.asarray(_curve(sorted((_gain(o) for o in outcomes), reverse=True), outcomes))
-    random = np.linspace(curve[0], curve[-1], len(curve))
-    most = float((best - random).mean())
-    apgr = float((curve - random).mean()) / most if most > 1e-12 else None
-    gain = float(curve.max() - curve[0])
-    reached = np.flatnonzero(curve >= curve[0] + gain / 2) if gain > 0 else []
-    return apgr, float(reached[0]) / (len(curve) - 1) if len(reached) else None
-
-
-def ece(p: Sequence[float], right: Sequence[bool], n_bins: int = N_BINS) -> float | None:
-    """Expected calibration error over bins of equal mass (Nixon et al. 2019); None of nothing."""
-    if not p or len(set(p)) < 2:
+def paired(found: ByCase, other: ByCase) -> Paired | None:
+    """A policy beside another one over the cases that both have scored."""
+    common = _common(found, other)
+    if not common:
         return None
-    order = np.argsort(np.asarray(p), kind="stable")
-    found, hit = np.asarray(p)[order], np.asarray(right, float)[order]
-    gaps = [abs(found[part].sum() - hit[part].sum()) for part in np.array_split(np.arange(len(found)), n_bins)]
-    return float(sum(gaps)) / len(found)
+    differences = [int(bool(found[id_].right)) - int(bool(other[id_].right)) for id_ in common]
+    groups = [group_of(found[id_].case) for id_ in common]
+    return Paired(
+        len(common),
+        sum(differences) / len(common),
+        difference_interval(differences, groups),
+        mcnemar(differences),
+    )
 
 
-def _gain(outcome: Outcome) -> int:
-    return int(outcome.scored.right(LONG_CONTEXT)) - int(outcome.scored.right(RETRIEVAL))
+def _gap(found: ByCase, best: ByCase, oracle: ByCase) -> float | None:
+    """(policy - best fixed) / (oracle - best fixed) in shares right; None when the oracle is no better."""
+    common = _common(found, best, oracle)
+    of_best = sum(bool(best[id_].right) for id_ in common)
+    reachable = sum(bool(oracle[id_].right) for id_ in common) - of_best
+    return (sum(bool(found[id_].right) for id_ in common) - of_best) / reachable if reachable > 0 else None
 
 
-def _curve(gains: Sequence[int], outcomes: Sequence[Outcome]) -> list[float]:
-    start = sum(o.scored.right(RETRIEVAL) for o in outcomes)
-    return [float(x) for x in (start + np.concatenate([[0], np.cumsum(gains)])) / len(outcomes)]
+def _difference(more: ByCase, less: ByCase) -> float | None:
+    common = _common(more, less)
+    return _mean([float(bool(more[id_].right)) - float(bool(less[id_].right)) for id_ in common])
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else 0.0
+def _token_share(found: ByCase, fixed: Mapping[str, ByCase]) -> float | None:
+    if LONG_CONTEXT not in fixed:
+        return None
+    whole = fixed[LONG_CONTEXT]
+    common = _common(found, whole)
+    total = sum(whole[id_].tokens for id_ in common)
+    return sum(found[id_].tokens for id_ in common) / total if total else None
 
 
-def by_slice(
-    outcomes: Mapping[str, Sequence[Outcome]], slice_of: Mapping[str, str]
-) -> dict[str, dict[str, list[Outcome]]]:
-    """slice -> policy -> outcomes. slice_of: case id -> slice."""
-    found: dict[str, dict[str, list[Outcome]]] = {}
-    for policy, of_policy in outcomes.items():
-        for outcome in of_policy:
-            name = slice_of[outcome.scored.case.id]
-            found.setdefault(name, {}).setdefault(policy, []).append(outcome)
-    return found
+def _ordering(found: ByCase, fixed: Mapping[str, ByCase]) -> tuple[float | None, float | None]:
+    """(APGR, CPT50) of a policy that predicts both routes."""
+    if not {RETRIEVAL, LONG_CONTEXT} <= fixed.keys():
+        return None, None
+    short, whole = fixed[RETRIEVAL], fixed[LONG_CONTEXT]
+    common = [id_ for id_ in _common(short, whole) if id_ in found]
+    if not common or any(not {RETRIEVAL, LONG_CONTEXT} <= found[id_].p.keys() for id_ in common):
+        return None, None
+    gains = [found[id_].p[LONG_CONTEXT] - found[id_].p[RETRIEVAL] for id_ in common]
+    of_short = [float(bool(short[id_].right)) for id_ in common]
+    of_whole = [float(bool(whole[id_].right)) for id_ in common]
+    return apgr(gains, of_short, of_whole), cpt50(gains, of_short, of_whole)
+
+
+def _ece(scored: Sequence[Outcome]) -> float | None:
+    told = [(outcome.p_chosen, bool(outcome.right)) for outcome in scored if outcome.p_chosen is not None]
+    return calibration_error([p for p, _ in told], [right for _, right in told])
+
+
+def _common(*found: ByCase) -> list[str]:
+    """The cases that all have scored, in the order of the first."""
+    return [
+        id_
+        for id_, outcome in (found[0] if found else {}).items()
+        if outcome.right is not None and all(id_ in other and other[id_].right is not None for other in found[1:])
+    ]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

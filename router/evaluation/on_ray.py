@@ -1,103 +1,154 @@
-"""The same run on a Ray cluster: a corpus at a time to a worker, rows as they come.
+"""A run on a Ray cluster: the same rows as a serial run makes, from as many processes as the cluster has cores.
 
-Workers see the same files, and their indexes are folders of their own. The driver alone writes the journal.
+The cases go out by corpus, some at a time, through Ray Data; rows come back as they are made, and the driver alone
+writes the journal. selfroute and the corpora have to be there on every node, under the same paths; a node that does not
+see the folder of the run keeps its indexes in its temporary folder. Seconds are those of routes that ran beside others.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from selfroute.errors import MissingDependencyError, SelfRouteError
+from selfroute import errors
+from selfroute.errors import ConfigError, MissingDependencyError, SelfRouteError
+from selfroute.registry import names
 from selfroute.router.evaluation.cases import Case
+from selfroute.router.evaluation.corpora import Corpus, corpora_of, make_run_folder
 from selfroute.router.evaluation.rows import Row
-from selfroute.router.evaluation.running import Progress, Settings, by_corpus, run_corpus
+from selfroute.router.evaluation.running import run_corpus
+
+if TYPE_CHECKING:
+    from selfroute.models.base import Generator
 
 LOCAL = "local"
-CASES_A_TASK = 16
+N_CASES = 16  # that a worker takes at a time: what is lost of a run that is killed
+ENVIRONMENT = "SELFROUTE_"
+
+
+class Worker:
+    """Runs on a node: loads each model once."""
+
+    def __init__(self, folder: str, name: str, options: Mapping[str, Any]) -> None:
+        """folder: of the run, where the node sees it. name: of the temporary one, where it does not."""
+        shared = Path(folder)
+        self._folder = shared if shared.is_dir() else Path(tempfile.gettempdir()) / f"selfroute-{os.getuid()}" / name
+        if self._folder is not shared:
+            make_run_folder(self._folder)
+        self._options = dict(options)
+        self._models: dict[str, Generator | None] = {}
+
+    def __call__(self, task: dict[str, Any]) -> Iterator[dict[str, str]]:
+        """{"row": JSON} of each row of {"task": JSON}; {"error": JSON} when the corpus cannot be run."""
+        asked = json.loads(task["task"])
+        cases = tuple(_case(one) for one in asked["cases"])
+        corpus = Corpus(asked["key"], asked["path"], asked["context"], cases)
+        done = {(id_, route) for id_, route in asked["done"]}
+        try:
+            rows = run_corpus(corpus, self._folder, self._options, done=done, models=self._models, begun=asked["begun"])
+            for row in rows:
+                yield {"row": json.dumps(row.to_json()), "error": ""}
+        except SelfRouteError as error:
+            yield {"row": "", "error": json.dumps([type(error).__name__, error.message, error.hint, error.exit_code])}
 
 
 def run_on_ray(
-    cases: Sequence[Case], done: Mapping[tuple[str, str], Row], settings: Settings, address: str, progress: Progress
+    cases: Sequence[Case],
+    run_folder: Path,
+    options: Mapping[str, Any],
+    address: str,
+    *,
+    done: Collection[tuple[str, str]] = (),
 ) -> Iterator[Row]:
-    """address: of a running cluster ("127.0.0.1:6379", "auto"), or "local" for one that is started here.
+    """The rows that are not done, as they come. address: of a cluster, "auto", or "local" for one that is started here.
 
-    Raises MissingDependencyError without Ray, SelfRouteError when there is no cluster.
+    Raises MissingDependencyError without Ray, ConfigError when the cluster cannot be reached, and as `run`.
     """
+    tasks = list(_tasks(cases, done))
+    if not tasks:
+        return
+    with _cluster(address):
+        from ray import cluster_resources, data
+
+        data.DataContext.get_current().enable_progress_bars = False
+        n_cores = max(1, int(cluster_resources().get("CPU", 1)))
+        arguments = {"folder": str(run_folder), "name": run_folder.name, "options": dict(options)}
+        rows = data.from_items(tasks, override_num_blocks=len(tasks)).flat_map(
+            Worker,
+            fn_constructor_kwargs=arguments,
+            compute=data.ActorPoolStrategy(size=min(n_cores, len(tasks))),
+            num_cpus=1,
+        )
+        for made in rows.iter_rows():
+            if made["error"]:
+                raise _error(*json.loads(made["error"]))
+            yield Row.from_json(json.loads(made["row"]))
+
+
+def _tasks(cases: Sequence[Case], done: Collection[tuple[str, str]]) -> Iterator[dict[str, str]]:
+    """What is missing of each corpus, some cases at a time."""
+    routes = names("backend")
+    for corpus in corpora_of(cases):
+        missing = [case for case in corpus.cases if any((case.id, route) not in done for route in routes)]
+        for start in range(0, len(missing), N_CASES):
+            taken = missing[start : start + N_CASES]
+            task = {
+                "key": corpus.key,
+                "path": corpus.path,
+                "context": corpus.context,
+                "cases": [asdict(case) | {"context": ""} for case in taken],
+                "done": [(case.id, route) for case in taken for route in routes if (case.id, route) in done],
+                "begun": len(missing) < len(corpus.cases),
+            }
+            yield {"task": json.dumps(task)}
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[None]:
+    """Connected to the cluster, quietly; one that was started here is stopped."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it writes past the log to standard error
     try:
         import ray
         import ray.data
     except ImportError as error:
-        raise MissingDependencyError("--ray", "ray", "ray") from error
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    started = not ray.is_initialized()
-    if started:
-        where = {} if address == LOCAL else {"address": address}
-        try:
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR", **where)
-        except Exception as error:
-            raise SelfRouteError(f"no Ray cluster at {address}: {error}", "--ray local") from error
+        raise MissingDependencyError("running on a cluster", "ray", "ray") from error
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if ray.is_initialized():
+        yield
+        return
+    settings = {name: value for name, value in os.environ.items() if name.startswith(ENVIRONMENT)}
+    given: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {"address": address}
     try:
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        tasks = list(_tasks(cases, done))
-        items = [{"task": json.dumps(task), "settings": _plain(settings)} for task in tasks]
-        known = {case.id: sum((case.id, route) in done for route in ("retrieval", "long-context")) for case in cases}
-        finished = sum(n > 1 for n in known.values())
-        progress("evaluate", finished, len(cases))
-        if not items:
-            return
-        found = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            _answered, batch_size=1, zero_copy_batch=False
+        ray.init(
+            **given,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": {**settings, "RAY_USAGE_STATS_ENABLED": "0"}},
         )
-        for item in found.iter_rows():
-            row = Row.from_json(json.loads(item["row"]))
-            known[row.case_id] += 1
-            if known[row.case_id] == 2:
-                finished += 1
-                progress("evaluate", finished, len(cases))
-            yield row
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise ConfigError(f"no Ray cluster at {address}: {error}", f"--ray {LOCAL} starts one here") from error
+    try:
+        yield
     finally:
-        if started:
-            ray.shutdown()
+        ray.shutdown()
 
 
-def _tasks(cases: Sequence[Case], done: Mapping[tuple[str, str], Row]) -> Iterator[dict[str, Any]]:
-    """Some cases of one corpus, with what is done of each."""
-    for key, of_corpus in by_corpus(cases).items():
-        left = [case for case in of_corpus if not all((case.id, r) in done for r in ("retrieval", "long-context"))]
-        for start in range(0, len(left), CASES_A_TASK):
-            part = left[start : start + CASES_A_TASK]
-            finished = [[c.id, route] for c in part for route in ("retrieval", "long-context") if (c.id, route) in done]
-            yield {"key": key, "cases": [_case_object(case) for case in part], "done": finished}
+def _case(found: dict[str, Any]) -> Case:
+    return Case(**{**found, "answers": tuple(found["answers"]), "gold_files": tuple(found["gold_files"])})
 
 
-def _answered(batch: dict[str, Any]) -> dict[str, Any]:
-    """One task on a worker: the JSON of its rows."""
-    rows = []
-    for text, plain in zip(batch["task"], batch["settings"], strict=True):
-        task, given = json.loads(str(text)), json.loads(str(plain))
-        cases = [
-            Case(**{**c, "answers": tuple(c["answers"]), "gold_files": tuple(c["gold_files"])}) for c in task["cases"]
-        ]
-        done: Any = dict.fromkeys(map(tuple, task["done"]))
-        with tempfile.TemporaryDirectory() as folder:
-            settings = Settings(Path(folder), given["budget_tokens"], given["options"])
-            for found in run_corpus(task["key"], cases, done, settings):
-                rows += [json.dumps(row.to_json()) for row in found]
-    return {"row": rows}
-
-
-def _case_object(case: Case) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(replace(case))
-
-
-def _plain(settings: Settings) -> str:
-    return json.dumps({"budget_tokens": settings.budget_tokens, "options": dict(settings.options)})
+def _error(name: str, message: str, hint: str, exit_code: int) -> SelfRouteError:
+    """The error that a worker met; of its own kind where that is made of a message and a hint."""
+    kind = getattr(errors, name, SelfRouteError)
+    made = kind(message, hint) if kind.__init__ is SelfRouteError.__init__ else SelfRouteError(message, hint)
+    made.exit_code = exit_code
+    return made

@@ -1,4 +1,9 @@
-"""Cases out of files: JSON lines, CSV, parquet, and SQuAD's own format. What cannot be used is named with its line."""
+"""Case files: JSON lines, a JSON list, CSV, parquet, and SQuAD's, each by its name's ending, gzipped or not.
+
+JSON lines, one case a line: {id, question, answers | answer, gold_files, unanswerable, path | context, group, kind,
+scorer}. CSV and parquet: columns of these names; in CSV answers and gold_files are separated by |. SQuAD 1.1 and 2.0
+(Rajpurkar et al. 2016, 2018): an article is a corpus and a group, its paragraphs one text.
+"""
 
 from __future__ import annotations
 
@@ -6,180 +11,158 @@ import csv
 import gzip
 import io
 import json
+import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from selfroute.errors import ConfigError, MissingDependencyError, UnknownNameError
-from selfroute.router.evaluation.cases import SCORERS, Case
+from selfroute.errors import ConfigError, MissingDependencyError
+from selfroute.router.evaluation.case_fields import EXAMPLE, Fields
+from selfroute.router.evaluation.cases import Case
 
-FIELDS = tuple(f.name for f in fields(Case))
-ALSO = {"answer": "answers", "gold_file": "gold_files"}
-_LISTS = ("answers", "gold_files")
-_SEPARATOR = "|"  # between the answers of one cell
-_EXAMPLE = '{"id": "1", "question": "Which port is used?", "answers": ["8080"], "path": "my-project"}'
+LISTS = ("answers", "gold_files")
+SEPARATOR = "|"
+Records = Iterator[tuple[str, Mapping[str, Any]]]
 
 
-def read_cases(file: Path, *, path: Path | None = None) -> list[Case]:
-    """Every case, in order. path: the corpus of cases that name none.
+def read_cases(file: str | Path, root: str | Path | None = None) -> list[Case]:
+    """The cases of a file, in order. root: the corpus of cases that name none; relative paths are below it, and below
+    the file's own folder without it.
 
-    JSON lines (.jsonl), CSV (.csv, several answers separated by |), parquet (.parquet), SQuAD 1.1 and 2.0 (.json,
-    .json.gz: one corpus and one group an article). A relative path is one beside the file. Raises ConfigError, which
-    names the line and the field, UnknownNameError for a field that does not exist, MissingDependencyError without
-    pyarrow for parquet.
+    Raises ConfigError with file, line and field for what cannot be used, CorpusError for a folder that is missing,
+    MissingDependencyError for parquet without pyarrow.
     """
-    if not file.is_file():
-        raise ConfigError(f"no such file: {file}", f"a file of lines like {_EXAMPLE}")
-    name = file.name.removesuffix(".gz")
+    path = Path(file).expanduser()
+    base = Path(root).expanduser() if root else path.absolute().parent
+    fields = Fields(base, base if root else None)
+    cases: list[Case] = []
+    places: dict[str, str] = {}
+    for number, (place, record) in enumerate(_records(path), 1):
+        case = fields.case(record, place, number)
+        if case.id in places:
+            raise ConfigError(
+                f"{place}: the id {case.id!r} is that of {places[case.id]}, too", "give each case its own"
+            )
+        places[case.id] = place
+        cases.append(case)
+    if not cases:
+        raise ConfigError(f"{path} holds no case", f"a case is a line like this: {EXAMPLE}")
+    return cases
+
+
+def _records(path: Path) -> Records:
+    """(place, record) of each case."""
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith(".parquet"):
+        return _parquet(path)
+    text = _text(path)
+    if name.endswith(".csv"):
+        return _csv(text, path)
+    if name.endswith(".json"):
+        return _json(text, path)
+    return _json_lines(text, path)
+
+
+def _text(path: Path) -> str:
     try:
-        content = b"" if name.endswith(".parquet") else file.read_bytes()
-        text = (gzip.decompress(content) if file.suffix == ".gz" else content).decode("utf-8-sig")
-        if name.endswith(".parquet"):
-            found = list(_checked(file, enumerate(_parquet(file), 1)))
-        elif name.endswith(".csv"):
-            found = list(_checked(file, _csv(text)))
-        elif name.endswith(".json"):
-            found = list(_squad(json.loads(text)))
-        else:
-            found = list(_checked(file, _lines(file, text)))
-    except (UnicodeDecodeError, gzip.BadGzipFile, EOFError, OSError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}", "a UTF-8 file of cases") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{file} is neither JSON lines nor SQuAD: {error!r}", "name it .jsonl, .csv or .parquet"
-        ) from error
-    if not found:
-        raise ConfigError(f"{file} holds no case", f"a line like {_EXAMPLE}")
-    return [_placed(case, file, path) for case in found]
+        content = path.read_bytes()
+        if path.name.lower().endswith(".gz"):
+            content = gzip.decompress(content)
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ConfigError(f"{path}, line {line}: not UTF-8", f"iconv -t UTF-8 {path}") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ConfigError(f"{path} is no whole gzip file: {error}", f"gzip -t {path}") from error
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", f"ls -l {path}") from error
 
 
-def _lines(file: Path, text: str) -> Iterator[tuple[int, Any]]:
+def _json_lines(text: str, path: Path) -> Records:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
-            try:
-                yield number, json.loads(line)
-            except ValueError as error:
-                raise ConfigError(f"{file}:{number} is not JSON: {error}", f"a line like {_EXAMPLE}") from error
+            place = f"{path}, line {number}"
+            yield place, _object(_parsed(line, place), place)
 
 
-def _csv(text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    for row in reader:
-        yield reader.line_num, {key: value for key, value in row.items() if key and value}
+def _json(text: str, path: Path) -> Records:
+    """SQuAD's form, or a list of cases."""
+    found = _parsed(text, str(path)) if text.strip() else []
+    if isinstance(found, dict) and isinstance(found.get("data"), list):
+        return _squad(found["data"], path)
+    if not isinstance(found, list):
+        raise ConfigError(
+            f"{path} is neither a list of cases nor a file as SQuAD's", f"one case a line, as in: {EXAMPLE}"
+        )
+    return ((place, _object(one, place)) for place, one in _numbered(found, path, "case"))
 
 
-def _parquet(file: Path) -> list[dict[str, Any]]:
+def _parsed(text: str, place: str) -> Any:
     try:
-        import pyarrow.parquet as parquet
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{place}: not JSON: {error}", f"a case looks like this: {EXAMPLE}") from error
+
+
+def _object(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{place}: not an object", f"a case looks like this: {EXAMPLE}")
+    return value
+
+
+def _csv(text: str, path: Path) -> Records:
+    csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        for record in reader:
+            place = f"{path}, line {reader.line_num}"
+            if None in record:
+                raise ConfigError(f"{place}: more columns than the first line names", "put texts with commas in quotes")
+            yield place, {name: _split(value) if name in LISTS else value for name, value in record.items() if value}
+    except csv.Error as error:
+        raise ConfigError(
+            f"{path}, line {reader.line_num}: not CSV: {error}", "put texts with commas in quotes"
+        ) from error
+
+
+def _split(value: str) -> list[str]:
+    return [part.strip() for part in value.split(SEPARATOR) if part.strip()]
+
+
+def _parquet(path: Path) -> Records:
+    try:
+        import pyarrow
+        from pyarrow import parquet
     except ImportError as error:
         raise MissingDependencyError("reading parquet", "pyarrow", "eval") from error
     try:
-        rows: list[dict[str, Any]] = parquet.read_table(file).to_pylist()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file} is no parquet file: {error}", "a file of columns question, answers, path") from error
-    return [{key: value for key, value in row.items() if value is not None} for row in rows]
+        rows = parquet.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ConfigError(f"cannot read {path}: {error}", "give a parquet file with a column question") from error
+    return ((place, {k: v for k, v in row.items() if v is not None}) for place, row in _numbered(rows, path, "row"))
 
 
-def _checked(file: Path, rows: Iterable[tuple[int, Any]]) -> Iterator[Case]:
-    seen: dict[str, int] = {}
-    for number, row in rows:
-        where = f"{file}:{number}"
-        if not isinstance(row, Mapping):
-            raise ConfigError(f"{where} is no object", f"a line like {_EXAMPLE}")
-        case = _case(where, {ALSO.get(key, key): value for key, value in row.items()}, str(number))
-        if case.id in seen:
-            raise ConfigError(f"{where} has the id {case.id!r} of line {seen[case.id]}", "give every case its own id")
-        seen[case.id] = number
-        yield case
+def _squad(articles: list[Any], path: Path) -> Records:
+    for n_article, article in enumerate(articles, 1):
+        place = f"{path}, article {n_article}"
+        try:
+            context = "\n\n".join(paragraph["context"].strip() for paragraph in article["paragraphs"])
+            title = str(article.get("title") or n_article)
+            for paragraph in article["paragraphs"]:
+                for qa in paragraph["qas"]:
+                    answers = [answer["text"] for answer in qa.get("answers") or ()]
+                    none = bool(qa.get("is_impossible")) or not answers
+                    record = {"id": qa.get("id"), "question": qa["question"], "context": context, "group": title}
+                    known = {"unanswerable": True} if none else {"answers": list(dict.fromkeys(answers))}
+                    yield f"{place}, question {qa.get('id')!r}", {**record, **known}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ConfigError(
+                f"{place}: not as in SQuAD: {type(error).__name__}: {error}",
+                '{"data": [{"title": ..., "paragraphs": [{"context": ..., "qas": [{"id", "question", "answers"}]}]}]}',
+            ) from error
 
 
-def _case(where: str, row: Mapping[str, Any], number: str) -> Case:
-    made: dict[str, Any] = {"id": number}
-    for key, value in row.items():
-        if key not in FIELDS:
-            raise UnknownNameError(f"field in {where}:", key, FIELDS)
-        if key in _LISTS:
-            made[key] = _list(where, key, value)
-        elif key == "unanswerable":
-            made[key] = _truth(where, key, value)
-        elif key == "budget_tokens":
-            made[key] = _whole(where, key, value)
-        elif isinstance(value, str | int | float) and not isinstance(value, bool):
-            made[key] = str(value)
-        else:
-            raise ConfigError(f"{where}: {key} must be a text, got {value!r}", f'"{key}": "..."')
-    case = Case(**{"question": "", **made})
-    if not case.question.strip():
-        raise ConfigError(f"{where} has no question", f"a line like {_EXAMPLE}")
-    if not (case.answers or case.gold_files or case.unanswerable):
-        raise ConfigError(
-            f"{where} does not say what is right", '"answers": [...], "gold_files": [...] or "unanswerable": true'
-        )
-    if case.unanswerable and case.answers:
-        raise ConfigError(f"{where} is unanswerable and has answers", "leave one of the two out")
-    if case.path and case.context:
-        raise ConfigError(f"{where} has both path and context", "leave one of the two out")
-    if case.scorer and case.scorer not in SCORERS:
-        raise UnknownNameError(f"scorer in {where}:", case.scorer, SCORERS)
-    return case
-
-
-def _list(where: str, key: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = value.split(_SEPARATOR)
-    if not isinstance(value, list | tuple) or not all(isinstance(one, str | int | float) for one in value):
-        raise ConfigError(f"{where}: {key} must be a list of texts, got {value!r}", f'"{key}": ["..."]')
-    return tuple(str(one).strip() for one in value if str(one).strip())
-
-
-def _truth(where: str, key: str, value: Any) -> bool:
-    meant = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(str(value).lower())
-    if meant is None:
-        raise ConfigError(f"{where}: {key} must be true or false, got {value!r}", f'"{key}": true')
-    return meant
-
-
-def _whole(where: str, key: str, value: Any) -> int:
-    if isinstance(value, bool) or not str(value).isdecimal():
-        raise ConfigError(f"{where}: {key} must be a whole number, got {value!r}", f'"{key}": 2000')
-    return int(value)
-
-
-def _squad(found: Any) -> Iterator[Case]:
-    for article in found["data"]:
-        context = "\n\n".join(paragraph["context"] for paragraph in article["paragraphs"])
-        title = str(article.get("title", ""))
-        for paragraph in article["paragraphs"]:
-            for qa in paragraph["qas"]:
-                answers = () if qa.get("is_impossible") else tuple(dict.fromkeys(a["text"] for a in qa["answers"]))
-                yield Case(
-                    id=str(qa["id"]),
-                    question=qa["question"].strip(),
-                    answers=answers,
-                    unanswerable=not answers,
-                    context=context,
-                    group=title,
-                    kind="answerable" if answers else "unanswerable",
-                    scorer="f1" if answers else "",
-                )
-
-
-def _placed(case: Case, file: Path, path: Path | None) -> Case:
-    """The case with its corpus, absolute, and its group: the corpus, unless it says another."""
-    if case.context:
-        digest = blake2b(case.context.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
-        return replace(case, group=case.group or f"context-{digest}")
-    if not case.path and path is None:
-        raise ConfigError(
-            f"case {case.id!r} in {file} names no corpus", "--path DIR, or a path or a context in each case"
-        )
-    root = (file.parent / Path(case.path).expanduser()) if case.path else path
-    assert root is not None
-    root = root.resolve()
-    if not root.is_dir():
-        raise ConfigError(
-            f"case {case.id!r} in {file}: no such folder: {root}", "a path beside the file, or an absolute one"
-        )
-    return replace(case, path=str(root), group=case.group or case.path)
+def _numbered(found: Iterable[Any], path: Path, what: str) -> Iterator[tuple[str, Any]]:
+    for number, one in enumerate(found, 1):
+        yield f"{path}, {what} {number}", one

@@ -1,149 +1,157 @@
-"""What each policy would have made of a case, by the rows of both routes: nothing is answered again.
+"""Policies replayed on the rows of a case: what each would have made of it, and what that would have cost.
 
-A second attempt is as it was by itself: for the built-in routes what was read before changes what counts as cached, and
-no answer. The cost of a policy is that of every attempt it made.
+A route's attempt is the recorded one, whenever a policy asks for it: as it was without an earlier attempt. Its cost is
+counted whole each time, so a second attempt costs its own tokens beside those of the first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from selfroute.router.base import Policy
 from selfroute.router.evaluation.cases import Case
 from selfroute.router.evaluation.rows import Row
-from selfroute.router.evaluation.scoring import RIGHT
-from selfroute.types import DEFAULT_BUDGET_TOKENS, LONG_CONTEXT, RETRIEVAL, Attempt, Decision, Query
+from selfroute.router.evaluation.scoring import Score
+from selfroute.types import LONG_CONTEXT, RETRIEVAL, Attempt, Decision, Estimate, Limits, Query
 
 ORACLE = "oracle"
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
-    """A case with its rows by route and their scores; None for what could not be scored."""
-
-    case: Case
-    rows: Mapping[str, Row]
-    scores: Mapping[str, float | None]
-
-    @property
-    def whole(self) -> bool:
-        """Whether every route was scored."""
-        return bool(self.scores) and all(value is not None for value in self.scores.values())
-
-    @property
-    def group(self) -> str:
-        """What is never split."""
-        return self.case.group or self.case.id
-
-    def right(self, route: str) -> bool:
-        """Whether the route was right."""
-        value = self.scores.get(route)
-        return value is not None and value >= RIGHT
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a policy made of a case. route: whose attempt was kept. p: of being right, by route, as first predicted.
+    """What a policy made of a case. right: None when unscored, and then why says it.
 
-    tokens: that were read for it. share: of them in what always reading everything reads.
+    route: of the answer that was given, or of the last attempt of a decline. tokens: in all prompts of all attempts;
+    seconds: of their whole calls; dollars: as estimated. p: for each route P(right) as the policy put it before any
+    attempt, empty when it gave no more than the routes' own priors; p_chosen: of what it did in the end.
     """
 
-    scored: Scored
+    case: Case
     route: str
-    right: bool
+    right: bool | None
     declined: bool
     tokens: int
     seconds: float
     dollars: float
-    routes: tuple[str, ...]
-    p: Mapping[str, float]
+    attempts: tuple[str, ...]
+    p: Mapping[str, float] = field(default_factory=dict)
+    p_chosen: float | None = None
     reason: str = ""
+    why: str = ""
 
     @property
-    def read_all(self) -> bool:
-        """Whether long context was among the attempts."""
-        return LONG_CONTEXT in self.routes
+    def long_context(self) -> bool:
+        """Whether everything was read."""
+        return LONG_CONTEXT in self.attempts
 
 
-def replay(policy: Policy, scored: Scored) -> Outcome:
-    """Asks the policy until it accepts or declines. Raises whatever the policy raises."""
-    case, rows = scored.case, scored.rows
-    features = next(iter(rows.values())).features
+@runtime_checkable
+class Knowing(Protocol):
+    """A policy that may see what no policy can in use: one is made for each case out of its rows and their scores."""
+
+    def for_case(self, case: Case, rows: Mapping[str, Row], scores: Mapping[str, Score]) -> Policy:
+        """The policy for this case alone."""
+        ...
+
+
+def replay(
+    policy: Policy | Knowing,
+    case: Case,
+    rows: Mapping[str, Row],
+    scores: Mapping[str, Score],
+    limits: Limits | None = None,
+) -> Outcome:
+    """The outcome of one policy. rows, scores: of the case, by route. limits: of the question, none by default.
+
+    A policy that fails, asks for a route twice, or for one whose row has an error, leaves the case unscored.
+    """
+    if isinstance(policy, Knowing):
+        policy = policy.for_case(case, rows, scores)
+    first = next(iter(rows.values()))
+    query = Query(case.question, first.features.budget_tokens, limits or Limits())
     estimates = {route: row.estimate for route, row in rows.items()}
-    query = Query(case.question, case.budget_tokens or features.budget_tokens or DEFAULT_BUDGET_TOKENS)
     attempts: list[Attempt] = []
-    decision = policy.decide(query, features, estimates)
-    first = decision
-    while decision.action == "try" and len(attempts) < len(rows):
-        attempt = rows[decision.route].attempt
-        assert attempt is not None
-        attempts.append(attempt)
-        decision = policy.decide(query, features, estimates, tuple(attempts))
-    return _outcome(scored, decision, first, attempts)
-
-
-def oracle(scored: Scored) -> Outcome:
-    """The right route, retrieval when both are or none is: the best that choosing between them can do."""
-    route = LONG_CONTEXT if scored.right(LONG_CONTEXT) and not scored.right(RETRIEVAL) else RETRIEVAL
-    attempt = scored.rows[route].attempt
-    assert attempt is not None
-    decision = Decision(route, {}, "it knows what is right", "accept" if attempt.generation.answerable else "decline")
-    return _outcome(scored, decision, decision, [attempt])
-
-
-def forced(scored: Scored, route: str) -> Outcome:
-    """One route, whatever the question."""
-    attempt = scored.rows[route].attempt
-    assert attempt is not None
-    decision = Decision(route, {}, "", "accept" if attempt.generation.answerable else "decline")
-    return _outcome(scored, decision, decision, [attempt])
-
-
-def _outcome(scored: Scored, last: Decision, first: Decision, attempts: Sequence[Attempt]) -> Outcome:
-    kept = next((a for a in reversed(attempts) if a.route == last.route), None)
-    found = last.action == "accept" and kept is not None and kept.generation.answerable
-    right = scored.right(last.route) if found else scored.case.unanswerable
-    read = [scored.rows[attempt.route] for attempt in attempts]
+    decisions: list[Decision] = []
+    why = ""
+    while not decisions or decisions[-1].action == "try":
+        try:
+            decisions.append(policy.decide(query, first.features, estimates, tuple(attempts)))
+        except Exception as error:
+            why = f"the policy failed: {type(error).__name__}: {error}"
+            break
+        last = decisions[-1]
+        if last.action != "try":
+            break
+        row = rows.get(last.route)
+        if row is None or row.attempt is None:
+            why = row.error if row and row.error else f"no row of {last.route}"
+            break
+        if any(attempt.route == last.route for attempt in attempts):
+            why = f"the policy asked for {last.route} twice"
+            break
+        attempts.append(row.attempt)
+    taken = tuple(attempt.route for attempt in attempts)
+    made = [rows[route] for route in taken]
+    right, declined, unscored = (None, False, why) if why else _judged(decisions[-1], case, attempts, scores)
     return Outcome(
-        scored,
-        route=last.route,
-        right=right,
-        declined=not found,
-        tokens=sum(attempt.usage.prompt_tokens for attempt in attempts),
-        seconds=sum(row.seconds for row in read),
-        dollars=sum(row.estimate.dollars for row in read),
-        routes=tuple(attempt.route for attempt in attempts),
-        p={route: estimate.p_correct for route, estimate in first.estimates.items()},
-        reason=last.reason,
+        case,
+        decisions[-1].route if decisions else "",
+        right,
+        declined,
+        sum(attempt.usage.prompt_tokens for attempt in attempts),
+        sum(row.seconds for row in made),
+        sum(row.estimate.dollars for row in made),
+        taken,
+        _told(decisions[0], estimates) if decisions else {},
+        _p_chosen(decisions, estimates),
+        "; then ".join(decision.reason for decision in decisions),
+        unscored,
     )
 
 
-def replay_all(policies: Mapping[str, Policy | None], scored: Sequence[Scored]) -> dict[str, list[Outcome]]:
-    """Outcomes by policy, in the order of the cases; those that are not whole are left out. None: the oracle."""
-    whole = [one for one in scored if one.whole]
-    return {
-        name: [oracle(one) if policy is None else replay(policy, one) for one in whole]
-        for name, policy in policies.items()
-    }
+def fixed(route: str, case: Case, rows: Mapping[str, Row], scores: Mapping[str, Score]) -> Outcome:
+    """The outcome of always taking one route."""
+    row, score = rows.get(route), scores.get(route)
+    if row is None or row.attempt is None or score is None:
+        why = row.error if row is not None and row.error else f"no row of {route}"
+        return Outcome(case, route, None, False, 0, 0.0, 0.0, (), why=why)
+    tokens, dollars = row.attempt.usage.prompt_tokens, row.estimate.dollars
+    return Outcome(case, route, score.right, score.declined, tokens, row.seconds, dollars, (route,), why=score.why)
 
 
-def without_clock(outcome: Outcome) -> Outcome:
-    """The same with no seconds: for reports whose bytes two runs share."""
-    return replace(outcome, seconds=0.0)
+def oracle(case: Case, rows: Mapping[str, Row], scores: Mapping[str, Score]) -> Outcome:
+    """The outcome of the right route, of the cheaper one where both are or none is: no policy of one attempt does
+    better. Unscored when a route is, unless another is right."""
+    found = [fixed(route, case, rows, scores) for route in rows]
+    right = [outcome for outcome in found if outcome.right]
+    unknown = [outcome for outcome in found if outcome.right is None]
+    among = right or unknown or found
+    return min(among, key=lambda outcome: (outcome.tokens, outcome.route != RETRIEVAL, outcome.route))
 
 
-def scored_cases(cases: Sequence[Case], rows: Sequence[Row], score: Any) -> list[Scored]:
-    """Cases with what came of them. score: (case, attempt) -> float or None."""
-    by_case: dict[str, dict[str, Row]] = {}
-    for row in rows:
-        by_case.setdefault(row.case_id, {})[row.route] = row
-    found = []
-    for case in cases:
-        of_case = dict(sorted(by_case.get(case.id, {}).items()))
-        scores = {r: None if row.attempt is None else score(case, row.attempt) for r, row in of_case.items()}
-        if len(of_case) < 2:
-            scores = {**scores, "": None}
-        found.append(Scored(case, of_case, scores))
-    return found
+def _judged(
+    last: Decision, case: Case, attempts: Sequence[Attempt], scores: Mapping[str, Score]
+) -> tuple[bool | None, bool, str]:
+    """(right, declined, why unscored) of the last decision."""
+    kept = next((attempt for attempt in reversed(attempts) if attempt.route == last.route), None)
+    if last.action == "decline" or kept is None:
+        return case.unanswerable, True, ""
+    score = scores[kept.route]
+    return score.right, score.declined, score.why
+
+
+def _told(decision: Decision, priors: Mapping[str, Estimate]) -> dict[str, float]:
+    """P(right) by route, if the policy has its own."""
+    told = {route: estimate.p_correct for route, estimate in decision.estimates.items()}
+    same = all(route in priors and priors[route].p_correct == p for route, p in told.items())
+    return {} if same else told
+
+
+def _p_chosen(decisions: Sequence[Decision], priors: Mapping[str, Estimate]) -> float | None:
+    """What was last said of the route that was taken in the end."""
+    if not decisions:
+        return None
+    told = (_told(decision, priors).get(decisions[-1].route) for decision in reversed(decisions))
+    return next((p for p in told if p is not None), None)

@@ -1,183 +1,107 @@
-"""What a run comes to: the figures of every policy, the breakdowns, the worst regrets, and one sentence of verdict."""
+"""The report as text: a table of all policies, and a sentence on the first of them with what the cases can tell."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from math import sqrt
-from typing import Any
+from collections.abc import Iterator
 
-from selfroute.router.evaluation import intervals
-from selfroute.router.evaluation.metrics import Figures, best_fixed, by_slice, figures, quality_curve
-from selfroute.router.evaluation.replaying import ORACLE, Outcome, Scored, without_clock
-from selfroute.types import LONG_CONTEXT, RETRIEVAL
+from selfroute.router.evaluation.evaluating import Evaluation
+from selfroute.router.evaluation.metrics import Figures, Paired, paired
+from selfroute.router.evaluation.replaying import ORACLE
 
-N_WORST = 25
-LENGTHS = ((8_000, "under 8k"), (32_000, "8k to 32k"), (128_000, "32k to 128k"), (512_000, "128k to 512k"))
-LONGEST = "over 512k"
-FIXED = {RETRIEVAL: "always-retrieval", LONG_CONTEXT: "always-long-context"}
+NOTHING = "-"
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """figures: by policy. slices: "kind" or "length" -> its name -> policy -> (accuracy, n). unscored: case -> why.
-
-    curve: policy -> accuracy by the share sent to long context, at 51 points. calibration: policy -> (p, share right,
-    n) of bins. best: the better of the two fixed routes.
-    """
-
-    n_cases: int
-    best: str
-    figures: Mapping[str, Figures]
-    slices: Mapping[str, Mapping[str, Mapping[str, tuple[float, int]]]]
-    curve: Mapping[str, Sequence[float]]
-    calibration: Mapping[str, Sequence[tuple[float, float, int]]]
-    outcomes: Mapping[str, Sequence[Outcome]]
-    unscored: Mapping[str, str]
-    verdict: str
-
-    def to_json(self) -> dict[str, Any]:
-        """All but the outcomes."""
-        return {
-            "cases": self.n_cases,
-            "best_fixed": self.best,
-            "verdict": self.verdict,
-            "policies": {name: asdict(found) for name, found in self.figures.items()},
-            "slices": self.slices,
-            "unscored": dict(self.unscored),
-        }
+def lines(found: Evaluation, *, times: bool = True) -> Iterator[str]:
+    """The whole report. times: whether seconds are shown; without them two runs over the same cases say the same."""
+    heads = ["policy", "n", "right %", "tokens", "of LC %"]
+    heads += ["seconds"] if times else []
+    heads += ["LC %", "gap rec. %", "regret", "APGR", "CPT50", "ECE", "against best fixed", "p"]
+    table = [heads, *(_cells(one, found, times) for one in found.figures)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
+    for row in table:
+        yield "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+    yield ""
+    yield verdict(found)
+    yield from notes(found)
 
 
-def make_report(scored: Sequence[Scored], outcomes: Mapping[str, Sequence[Outcome]], *, times: bool = True) -> Report:
-    """times: False leaves out what the clock said, so that two runs of the same cases give the same report."""
-    if not times:
-        outcomes = {name: [without_clock(o) for o in found] for name, found in outcomes.items()}
-    some = next(iter(outcomes.values()), [])
-    best = best_fixed(some) if some else RETRIEVAL
-    made = {name: figures(found, best) for name, found in outcomes.items()} if some else {}
-    return Report(
-        n_cases=len(scored),
-        best=best,
-        figures=made,
-        slices={"kind": _slices(outcomes, _kind), "length": _slices(outcomes, _length)},
-        curve={n: _thinned(quality_curve(found)) for n, found in outcomes.items() if made and made[n].apgr is not None},
-        calibration={n: _bins(found) for n, found in outcomes.items() if made and made[n].ece is not None},
-        outcomes=outcomes,
-        unscored={one.case.id: _why(one) for one in scored if not one.whole},
-        verdict=_verdict(made, best, outcomes),
-    )
+def verdict(found: Evaluation) -> str:
+    """What can be said of the first policy beside the best fixed route."""
+    first, best = found.first, f"always-{found.best_fixed}"
+    if first.accuracy is None:
+        return f"{first.policy} has no scored case: nothing can be said of it."
+    begin = f"{first.policy} is right in {_percent(first.accuracy)} of {first.n:,} cases{_bounds(first.interval)}"
+    if first.policy == best:
+        return f"{begin}; it is the best fixed route itself."
+    beside = first.paired
+    if beside is None:
+        return f"{begin}; no case is scored for both it and {best}."
+    return f"{begin}, {_beside(beside, best)}."
 
 
-def worst(outcomes: Sequence[Outcome], n: int = N_WORST) -> list[Outcome]:
-    """Cases that a route got right and the policy did not, those with the largest predicted probability first."""
-    lost = [o for o in outcomes if not o.right and any(o.scored.right(route) for route in (RETRIEVAL, LONG_CONTEXT))]
-    return sorted(lost, key=lambda o: (-o.p.get(o.route, 0.0), o.scored.case.id))[:n]
+def notes(found: Evaluation) -> Iterator[str]:
+    """What a reader of the figures has to know."""
+    unscored = sum(one.right is None for one in found.outcomes[found.first.policy].values())
+    if unscored:
+        of = f"{unscored:,} of {len(found.cases):,} cases"
+        yield f"note: {of} are unscored under {found.first.policy}; they count nowhere"
+    if found.first.n_groups == 1:
+        yield "note: all cases are of one group: the intervals speak of further questions about it, of no other"
+    elif 1 < found.first.n_groups < 10:
+        yield f"note: the cases are of {found.first.n_groups} groups: few, so that the intervals are wide"
+    if any(one.ece is not None for one in found.figures):
+        yield "note: APGR, CPT50 and ECE are of policies that predict; the others give no probabilities of their own"
 
 
-def table(report: Report) -> str:
-    """One line a policy."""
-    heads = (
-        "policy", "n", "right", "95%", "declined", "tokens", "seconds", "dollars", "long ctx", "gap rec.", "regret",
-        "APGR", "CPT50", "ECE", "vs best fixed", "p",
-    )  # fmt: skip
-    rows = [heads]
-    for name, f in report.figures.items():
-        difference = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * x for x in f.against_best))
-        rows.append(
-            (
-                name, f"{f.n:,}", _percent(f.accuracy), "[{}, {}]".format(*map(_percent, f.ci95)), _percent(f.declined),
-                f"{f.tokens:,.0f}", f"{f.seconds:.2f}" if f.seconds else "-", f"{f.dollars:.4f}" if f.dollars else "-",
-                _percent(f.long_context), _number(f.gap_recovered), f"{100 * f.regret:.1f}", _number(f.apgr),
-                _number(f.cpt50), _number(f.ece, 3), difference, f"{f.p:.3f}",
-            )
-        )  # fmt: skip
-    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-    return "\n".join("  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+def by_name(found: Evaluation, policy: str, other: str) -> Paired | None:
+    """Two policies of the report side by side, ORACLE included."""
+    of = {**found.outcomes, **{f"always-{route}": one for route, one in found.fixed.items()}, ORACLE: found.oracle}
+    return paired(of[policy], of[other])
 
 
-def _verdict(made: Mapping[str, Figures], best: str, outcomes: Mapping[str, Sequence[Outcome]]) -> str:
-    """Which policy to take, in a sentence, and what difference these cases can tell at all."""
-    fixed = FIXED[best]
-    others = [name for name in made if name not in (ORACLE, *FIXED.values())]
-    if not made:
-        return "No case could be scored on both routes."
-    gap = made[ORACLE].accuracy - _of_fixed(made, outcomes, best) if ORACLE in made else None
-    if not others:
-        return f"{fixed} is the better of the two routes; no other policy was compared."
-    first = max(others, key=lambda name: (made[name].accuracy, -made[name].tokens))
-    mean, low, high = made[first].against_best
-    n = made[first].n
-    floor = (high - low) / 2 if high > low else _floor(outcomes[first])
-    told = (
-        f"{first} is {abs(100 * mean):.1f} points {'above' if mean >= 0 else 'below'} {fixed}"
-        f" [{100 * low:+.1f}, {100 * high:+.1f}] over {n:,} cases"
-    )
-    if low > 0:
-        told += f": better, and beyond the noise (differences under {100 * floor:.1f} points cannot be told here)"
-    elif high < 0:
-        told += f": worse, beyond the noise (differences under {100 * floor:.1f} points cannot be told here)"
-    else:
-        told += f": within the noise, since differences under {100 * floor:.1f} points cannot be told here"
-    share = made[first].token_share
-    cost = "" if share is None else f"; it reads {100 * share:.0f}% of what always reading everything reads"
-    top = "" if gap is None else f". Choosing between the routes can gain at most {100 * gap:.1f} points"
-    return f"{told}{cost}{top}."
+def _beside(beside: Paired, best: str) -> str:
+    points = 100 * beside.difference
+    side = "above" if points > 0 else "below"
+    than = f"the best fixed route, {best}" if beside.interval is None else f"{best}, the best fixed route"
+    told = f"{abs(points):.1f} points {side} {than}" if points else f"as often as {than}"
+    if beside.interval is None or beside.noise is None:
+        return told
+    low, high = (100 * bound for bound in beside.interval)
+    shown = f"{told} [{low:+.1f}, {high:+.1f}]"
+    if low > 0 or high < 0:
+        return f"{shown}: more than the noise of {beside.n:,} cases"
+    floor = 100 * beside.noise
+    return f"{shown}: within the noise of {beside.n:,} cases (a difference below {floor:.1f} points cannot be told)"
 
 
-def _of_fixed(made: Mapping[str, Figures], outcomes: Mapping[str, Sequence[Outcome]], best: str) -> float:
-    if FIXED[best] in made:
-        return made[FIXED[best]].accuracy
-    some = next(iter(outcomes.values()))
-    return sum(o.scored.right(best) for o in some) / len(some)
-
-
-def _floor(outcomes: Sequence[Outcome]) -> float:
-    """Half an interval of a difference in a tenth of the cases."""
-    n = max(2, len(outcomes))
-    return intervals.quantile(intervals.LEVEL, n - 1) * sqrt(0.1 / n)
-
-
-def _slices(outcomes: Mapping[str, Sequence[Outcome]], name_of: Any) -> dict[str, dict[str, tuple[float, int]]]:
-    names = {o.scored.case.id: name_of(o.scored) for found in outcomes.values() for o in found}
-    found = by_slice(outcomes, names)
-    order = [*(name for _, name in LENGTHS), LONGEST]
-    keys = sorted(found, key=lambda name: (order.index(name) if name in order else -1, name))
-    return {
-        key: {policy: (sum(o.right for o in of) / len(of), len(of)) for policy, of in found[key].items()}
-        for key in keys
-    }
-
-
-def _kind(scored: Scored) -> str:
-    return scored.case.kind or "all"
-
-
-def _length(scored: Scored) -> str:
-    n_tokens = next(iter(scored.rows.values())).features.corpus_tokens
-    return next((name for bound, name in LENGTHS if n_tokens < bound), LONGEST)
-
-
-def _thinned(curve: Sequence[float], n: int = 51) -> list[float]:
-    return [curve[round(i * (len(curve) - 1) / (n - 1))] for i in range(n)]
-
-
-def _bins(outcomes: Sequence[Outcome], n_bins: int = 10) -> list[tuple[float, float, int]]:
-    """Of the predicted probability of the kept route, by equal width."""
-    bins: list[list[tuple[float, bool]]] = [[] for _ in range(n_bins)]
-    for o in outcomes:
-        if o.route in o.p:
-            bins[min(n_bins - 1, int(o.p[o.route] * n_bins))].append((o.p[o.route], o.right))
-    return [(sum(p for p, _ in b) / len(b), sum(r for _, r in b) / len(b), len(b)) for b in bins if b]
-
-
-def _why(scored: Scored) -> str:
-    errors = [f"{route}: {row.error}" for route, row in scored.rows.items() if row.error]
-    return "; ".join(errors) or ("it was not run on both routes" if len(scored.rows) < 2 else "no scorer could say")
+def _cells(one: Figures, found: Evaluation, times: bool) -> list[str]:
+    beside = one.paired
+    is_best = one.policy == f"always-{found.best_fixed}"
+    cells = [one.policy, f"{one.n:,}", _share(one.accuracy) + _bounds(one.interval), _number(one.tokens, ",.0f")]
+    cells.append(_share(one.token_share))
+    cells += [_number(one.seconds, ".2f")] if times else []
+    cells += [_share(one.long_context_share), _share(one.gap_recovered), _number(one.regret, ".3f")]
+    cells += [_number(value, ".3f") for value in (one.apgr, one.cpt50, one.ece)]
+    if is_best or beside is None:
+        return [*cells, "is it" if is_best else NOTHING, NOTHING]
+    bounds = "" if beside.interval is None else " [{:+.1f}, {:+.1f}]".format(*(100 * b for b in beside.interval))
+    return [*cells, f"{100 * beside.difference:+.1f}{bounds}", _number(beside.p, ".3f")]
 
 
 def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+    return f"{100 * value:.1f}%"
 
 
-def _number(value: float | None, digits: int = 2) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+def _share(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * value:.1f}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return NOTHING if value is None else format(value, form)
+
+
+def _bounds(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else " [{:.1f}, {:.1f}]".format(*(100 * bound for bound in interval))

@@ -1,122 +1,200 @@
-"""Every route answers every case once, corpus after corpus, and each row is kept as soon as there is one."""
+"""Running cases: every route that is wired answers each case once, and each answer is a row.
+
+The routes are asked themselves, not through a policy, so that any policy can be replayed on the rows later. A case is
+run as if it were the first one of its corpus: what a reader or a model keeps of earlier cases is not used, so that rows
+depend neither on their order nor on whether a run was cut short and resumed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from selfroute.errors import SelfRouteError
-from selfroute.memory.reader_scores import forget
+from selfroute.backends.generating import Writer
+from selfroute.errors import ConfigError, SelfRouteError
+from selfroute.memory.masking import mask
+from selfroute.registry import names, resolve
+from selfroute.router.build import answering_model, make_backends, make_generator, make_reader, open_index
+from selfroute.router.config import DEFAULT, Config, load
 from selfroute.router.evaluation.cases import Case
+from selfroute.router.evaluation.corpora import Corpus, corpora_of
 from selfroute.router.evaluation.rows import Row
-from selfroute.types import DEFAULT_BUDGET_TOKENS, Query
+from selfroute.router.evaluation.writing import write
+from selfroute.router.hidden_text import noted
+from selfroute.router.policies.fixed import AlwaysRetrieval
+from selfroute.router.router import SelfRouter
+from selfroute.types import Limits
 
 if TYPE_CHECKING:
-    from selfroute.router.router import SelfRouter
+    from selfroute.memory.index import Index
+    from selfroute.models.base import Generator, Reader
 
-CORPORA = "corpora"
-TEXT = "context.txt"
+# What rows depend on; the rest of the settings chooses among them, or says where things lie.
+ROW_SETTINGS = (
+    "budget_tokens", "max_tokens", "embedder", "reader", "model", "window_tokens", "max_file_bytes"
+)  # fmt: skip
+DIGEST = "digest.txt"
 
-Progress = Callable[[str, int, int], None]
+
+def row_keys(cases: Sequence[Case]) -> list[tuple[str, str]]:
+    """(case, route) of every row of a run, in its order."""
+    return [(case.id, route) for corpus in corpora_of(cases) for case in corpus.cases for route in names("backend")]
+
+
+def run(
+    cases: Sequence[Case],
+    run_folder: Path,
+    options: Mapping[str, Any] | None = None,
+    *,
+    done: Collection[tuple[str, str]] = (),
+) -> Iterator[Row]:
+    """The rows of the cases, corpus by corpus, as they come. options: settings, as of selfroute.router.config.load.
+
+    done: (case, route) that are not run. Raises SelfRouteError when a corpus cannot be indexed, when it changed since
+    the first of its rows, or when a model cannot be loaded; what one route cannot answer is a row with an error.
+    """
+    kept: dict[str, Generator | None] = {}
+    for corpus in corpora_of(cases):
+        yield from run_corpus(corpus, run_folder, options, done=done, models=kept)
+
+
+def run_corpus(
+    corpus: Corpus,
+    run_folder: Path,
+    options: Mapping[str, Any] | None = None,
+    *,
+    done: Collection[tuple[str, str]] = (),
+    models: dict[str, Generator | None] | None = None,
+    begun: bool = False,
+) -> Iterator[Row]:
+    """The rows of one corpus, or of some cases of it. models: loaded ones by name, shared between corpora. begun:
+    whether there are rows of it already."""
+    missing = [case for case in corpus.cases if any((case.id, route) not in done for route in names("backend"))]
+    if not missing:
+        return
+    config = load(corpus.root(run_folder), {**(options or {}), "index_dir": str(corpus.index_directory(run_folder))})
+    models = {} if models is None else models
+    if config.model not in models:
+        models[config.model] = make_generator(config)
+    with open_index(config, update=True) as index:
+        index.keeps_scores = False
+        _check_unchanged(index, corpus, run_folder, begun=begun or len(missing) < len(corpus.cases))
+        asked = _Asked(config, index, make_reader(config, index), models[config.model])
+        for case in missing:
+            yield from asked.rows(case, done)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What is the same for every case. options: settings of selfroute.router.config. folder: of the run."""
+    """What the cases are run with: each folder that is a corpus may have settings of its own.
 
-    folder: Path
-    budget_tokens: int = DEFAULT_BUDGET_TOKENS
-    options: Mapping[str, Any] = field(default_factory=dict)
+    by_path: the folder of a corpus -> its settings; "" for all texts.
+    """
 
+    by_path: Mapping[str, Config]
 
-def by_corpus(cases: Iterable[Case]) -> dict[str, list[Case]]:
-    """Cases by the key of their corpus, in the order in which each comes first."""
-    found: dict[str, list[Case]] = {}
-    for case in cases:
-        found.setdefault(corpus_key(case), []).append(case)
-    return found
+    @classmethod
+    def of(cls, cases: Sequence[Case], run_folder: Path, options: Mapping[str, Any] | None = None) -> Settings:
+        """Raises as selfroute.router.config.load. run_folder: where texts are written; it has to be there."""
+        paths = dict.fromkeys(case.path for case in cases)
+        return cls({path: load(path or run_folder, options) for path in paths})
 
+    def limits(self, case: Case) -> Limits:
+        """The limits of a case's question."""
+        return limits_of(self.by_path[case.path])
 
-def corpus_key(case: Case) -> str:
-    """Names the corpus: the folder's place, or the text."""
-    return blake2b(f"{case.path}\0{case.context}".encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+    def shown(self) -> dict[str, Any]:
+        """All that rows depend on, secrets masked; "reader of PATH" where a corpus differs from the first one."""
+        shown: dict[str, Any] = {}
+        for path, config in self.by_path.items():
+            own = {key: _shown(getattr(config, key)) for key in ROW_SETTINGS}
+            own["answers"] = own["model"] or reader_fingerprint(config)
+            for key, value in own.items():
+                if shown.setdefault(key, value) != value:
+                    shown[f"{key} of {path}"] = value
+        return shown
 
-
-def run(
-    cases: Sequence[Case], done: Mapping[tuple[str, str], Row], settings: Settings, progress: Progress
-) -> Iterator[Row]:
-    """The rows that are not done, each as it ends. progress: ("evaluate", cases done, cases)."""
-    n_done = 0
-    for key, of_corpus in by_corpus(cases).items():
-        for rows in run_corpus(key, of_corpus, done, settings):
-            yield from rows
-            n_done += 1
-            progress("evaluate", n_done, len(cases))
-
-
-def run_corpus(
-    key: str, cases: Sequence[Case], done: Mapping[tuple[str, str], Row], settings: Settings
-) -> Iterator[list[Row]]:
-    """The new rows of each case of one corpus; none of a case that is done. Nothing is opened when all are."""
-    from selfroute.registry import names
-
-    routes = names("backend")
-    if all((case.id, route) in done for case in cases for route in routes):
-        yield from ([] for _ in cases)
-        return
-    try:
-        router = _opened(key, cases[0], settings)
-    except SelfRouteError as error:
-        for case in cases:
-            yield [_failed(case, route, error) for route in routes if (case.id, route) not in done]
-        return
-    with router:
-        model = str(router.model)
-        for case in cases:
-            missing = [route for route in router.backends if (case.id, route) not in done]
-            yield list(_asked(case, missing, router, settings, model)) if missing else []
+    def any(self, **changes: Any) -> Config:
+        """The first corpus's settings, changed."""
+        config = next(iter(self.by_path.values()))
+        return load(config.root, changes)
 
 
-def _asked(case: Case, routes: Sequence[str], router: SelfRouter, settings: Settings, model: str) -> Iterator[Row]:
-    """Each route by itself, over an index that remembers no earlier case."""
-    query = Query(case.question, case.budget_tokens or settings.budget_tokens)
-    forget(router.index.directory)
-    features, estimates = router.observe(query)
-    for route in routes:
-        forget(router.index.directory)
-        began = perf_counter()
-        attempt, error = None, ""
-        try:
-            attempt = router.backends[route].answer(query)
-        except SelfRouteError as failed:
-            error = f"{type(failed).__name__}: {failed.message}"
-        except Exception as failed:  # a model's library may raise anything; the row says so, and the run goes on
-            error = f"{type(failed).__name__}: {failed}"
-        seconds = perf_counter() - began
-        yield Row(case.id, route, features, estimates[route], attempt, seconds, error, model)
+def limits_of(config: Config) -> Limits:
+    """The limits of every question under these settings."""
+    budget = None if config.origin("budget_tokens") == DEFAULT else config.budget_tokens
+    return Limits(max_tokens=config.max_tokens or budget)
 
 
-def _opened(key: str, case: Case, settings: Settings) -> SelfRouter:
-    from selfroute.router.build import build
-    from selfroute.router.config import load
+class _Asked:
+    """One corpus, opened."""
 
-    home = settings.folder / CORPORA / key
-    root = Path(case.path)
-    if case.context:
-        root = home / "text"
-        root.mkdir(parents=True, exist_ok=True)
-        (root / TEXT).write_text(case.context, encoding="utf-8", errors="backslashreplace")
-    index = home / "index"
-    index.mkdir(parents=True, exist_ok=True)
-    return build(load(root, {**settings.options, "index_dir": str(index)}), keep_updated=False)
+    def __init__(self, config: Config, index: Index, reader: Reader, model: Generator | None) -> None:
+        self._config, self._index, self._reader, self._model = config, index, reader, model
+        self._fingerprint = mask(answering_model(config, None, model))
+
+    def rows(self, case: Case, done: Collection[tuple[str, str]]) -> Iterator[Row]:
+        """The rows of one case that are not done."""
+        config = self._config
+        backends = make_backends(self._index, self._reader, None, Writer(self._model) if self._model else None)
+        router = SelfRouter(
+            self._index,
+            backends,
+            AlwaysRetrieval(),
+            budget_tokens=None if config.origin("budget_tokens") == DEFAULT else config.budget_tokens,
+            limits=Limits(max_tokens=config.max_tokens or None),
+            update=False,
+        )
+        query = router.query(case.question)
+        if case.budget_tokens:  # what retrieval packs, and no limit on what else is read
+            query = replace(query, budget_tokens=case.budget_tokens)
+        features, estimates = router.observe(query)
+        for route, backend in backends.items():
+            if (case.id, route) in done:
+                continue
+            began = perf_counter()
+            attempt, error = None, ""
+            try:
+                attempt = noted(backend.answer(query))
+            except SelfRouteError as known:
+                error = f"{type(known).__name__}: {known.message}"
+            except Exception as unknown:
+                error = f"{type(unknown).__name__}: {unknown}"
+            seconds = perf_counter() - began
+            yield Row(
+                case.id,
+                route,
+                features,
+                estimates[route],
+                attempt,
+                seconds,
+                mask(error) if error else "",
+                self._fingerprint,
+            )
 
 
-def _failed(case: Case, route: str, error: SelfRouteError) -> Row:
-    from selfroute.types import Estimate, Features
+def reader_fingerprint(config: Config) -> str:
+    """Of the configured reader, before any corpus is opened."""
+    made = resolve("reader", config.reader)(term_weight=lambda term: 1.0)
+    return str(getattr(made, "fingerprint", "") or f"reader:{config.reader}")
 
-    nothing = Features(0, *(False,) * 6, 0.0, 0.0, 0, 0.0, 0.0, 0, 0, case.budget_tokens)
-    return Row(case.id, route, nothing, Estimate(0.0, 0.0, 0), None, 0.0, f"{type(error).__name__}: {error.message}")
+
+def _check_unchanged(index: Index, corpus: Corpus, run_folder: Path, *, begun: bool) -> None:
+    """The corpus is what it was when its first row was made. Raises ConfigError when it is not."""
+    file, digest = corpus.index_directory(run_folder).parent / DIGEST, index.digest()
+    with suppress(OSError):
+        if begun and file.is_file() and file.read_text(encoding="ascii") != digest:
+            raise ConfigError(
+                f"{corpus.path or 'the text of ' + corpus.cases[0].id} changed since this run began",
+                "begin another run: --out DIR",
+            )
+    if not file.is_file() or file.read_text(encoding="ascii") != digest:
+        write(file, digest)
+
+
+def _shown(value: Any) -> Any:
+    return mask(value) if isinstance(value, str) else value

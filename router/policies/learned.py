@@ -68,7 +68,7 @@ class Learned:
     def price(self, query: Query, estimates: Mapping[str, Estimate], p: Prediction) -> Price:
         """Long context's gain, and what it has to be worth under the question's preference."""
         cheap, dear = estimates[RETRIEVAL], estimates[LONG_CONTEXT]
-        worth = 0.0 if query.prefer == "quality" else p.margin
+        worth = 0.0 if query.prefer == "quality" else p.worth(dear.tokens)
         worth += PER_SECOND.get(query.prefer, 0.0) * max(0.0, dear.seconds - cheap.seconds)
         worth += PER_THOUSAND_TOKENS.get(query.prefer, 0.0) * max(0, dear.tokens - cheap.tokens) / 1_000
         worth += PER_DOLLAR.get(query.prefer, 0.0) * max(0.0, dear.dollars - cheap.dollars)
