@@ -138,7 +138,7 @@ class Classifier:
 
     def _unlike(self, question: str, model: str, far: float) -> str:
         """What of it is unlike training, in words, or ""."""
-        if model not in self.base:
+        if not model or model not in self.base:
             return f"the router was not trained on answers of {model or 'an unnamed model'}"
         if far > 1:
             return "what is seen of the question and the corpus is far from all training questions"

@@ -435,7 +435,7 @@ def paired_share(one: Vector, other: Vector, groups: Sequence[str]) -> tuple[flo
 
     Unlike selfroute.router.evaluation.intervals for means over several models as well, which lie between -1 and 1.
     """
-    from scipy.stats import t
+    from scipy.stats import t  # type: ignore[import-untyped]
 
     values = np.asarray(one - other, np.float64)
     sums: dict[str, float] = {}
@@ -471,5 +471,4 @@ def _round(value: float | np.floating[Any], digits: int = 6) -> float:
 
 
 def _rounded(values: Vector, digits: int = 6) -> Vector:
-    rounded: Vector = np.round(np.asarray(values, np.float64), digits) + 0.0
-    return rounded
+    return np.asarray(np.round(values, digits) + 0.0, np.float64)

@@ -149,7 +149,7 @@ def compare(
         fixed = np.zeros(len(found))
         for k in range(N_FOLDS):
             inside = [e for e, f in zip(found, fold, strict=True) if f != k]
-            outside = np.flatnonzero(fold == k)
+            outside = np.flatnonzero(fold == k).tolist()
             takes[outside], p[outside] = decisions(make(inside), [found[i] for i in outside])
             best = best_of({r: float(np.mean([e.right[r] for e in inside])) for r in (RETRIEVAL, LONG_CONTEXT)})
             fixed[outside] = [found[i].right[best] for i in outside]

@@ -79,7 +79,7 @@ class Vocabulary:
 
 def matrix(vocabulary: Vocabulary, questions: Iterable[str]) -> Any:
     """(n, terms) scipy sparse rows."""
-    from scipy import sparse
+    from scipy import sparse  # type: ignore[import-untyped]
 
     rows = [vocabulary.vector(question) for question in questions]
     starts, columns, values = [0], [], []

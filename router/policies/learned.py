@@ -74,14 +74,15 @@ class Learned:
         worth += PER_DOLLAR.get(query.prefer, 0.0) * max(0.0, dear.dollars - cheap.dollars)
         return Price(p.p[LONG_CONTEXT] - p.p[RETRIEVAL], worth)
 
-    def first(self, query: Query, features: Features, estimates: Mapping[str, Estimate]) -> Decision:
-        """The route for a question of which nothing was read."""
+    def first(self, query: Query, features: Features, estimates: Mapping[str, Estimate]) -> tuple[Decision, Prediction]:
+        """The route for a question of which nothing was read, and what it is based on."""
         p = self.predict(query, features, estimates)
         told = with_p(estimates, p)
         if not p.known:
-            return self._within(query, Decision(p.best_fixed, told, f"{p.why}: {p.best_fixed}, the best in training"))
+            decision = Decision(p.best_fixed, told, f"{p.why}: {p.best_fixed}, the best in training")
+            return self._within(query, decision), p
         price = self.price(query, estimates, p)
-        return self._within(query, Decision(LONG_CONTEXT if price.pays else RETRIEVAL, told, _said(p, price)))
+        return self._within(query, Decision(LONG_CONTEXT if price.pays else RETRIEVAL, told, _said(p, price))), p
 
     def _within(self, query: Query, decision: Decision) -> Decision:
         """The decision, or the other route where this one would break a limit and the other would not."""
@@ -104,7 +105,7 @@ class LearnedPolicy(Learned):
         """The likelier route at its price, before an attempt."""
         if attempts:
             return verdict(attempts[-1], estimates)
-        return self.first(query, features, estimates)
+        return self.first(query, features, estimates)[0]
 
 
 class LearnedCascadePolicy(Learned):
@@ -118,8 +119,8 @@ class LearnedCascadePolicy(Learned):
     ) -> Decision:
         """Stage by stage."""
         if not attempts:
-            first = self.first(query, features, estimates)
-            if first.route == LONG_CONTEXT and not excess(query, estimates[RETRIEVAL]):
+            first, p = self.first(query, features, estimates)
+            if p.known and first.route == LONG_CONTEXT and not excess(query, estimates[RETRIEVAL]):
                 cheaper = "retrieval costs little, and is looked at first"
                 return replace(first, route=RETRIEVAL, reason=f"{first.reason}; {cheaper}")
             return first
