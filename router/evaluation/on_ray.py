@@ -23,7 +23,7 @@ from selfroute.registry import names
 from selfroute.router.evaluation.cases import Case
 from selfroute.router.evaluation.corpora import Corpus, corpora_of, make_run_folder
 from selfroute.router.evaluation.rows import Row
-from selfroute.router.evaluation.running import run_corpus
+from selfroute.router.evaluation.running import is_begun, run_corpus
 
 if TYPE_CHECKING:
     from selfroute.models.base import Generator
@@ -105,7 +105,7 @@ def _tasks(cases: Sequence[Case], done: Collection[tuple[str, str]]) -> Iterator
                 "context": corpus.context,
                 "cases": [asdict(case) | {"context": ""} for case in taken],
                 "done": [(case.id, route) for case in taken for route in routes if (case.id, route) in done],
-                "begun": len(missing) < len(corpus.cases),
+                "begun": is_begun(corpus, done),
             }
             yield {"task": json.dumps(task)}
 
