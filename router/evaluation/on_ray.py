@@ -126,7 +126,8 @@ def _cluster(address: str) -> Iterator[None]:
         yield
         return
     settings = {name: value for name, value in os.environ.items() if name.startswith(ENVIRONMENT)}
-    given: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {"address": address}
+    own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    given: dict[str, Any] = own if address == LOCAL else {"address": address}
     try:
         ray.init(
             **given,
@@ -135,7 +136,8 @@ def _cluster(address: str) -> Iterator[None]:
             runtime_env={"env_vars": {**settings, "RAY_USAGE_STATS_ENABLED": "0"}},
         )
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        raise ConfigError(f"no Ray cluster at {address}: {error}", f"--ray {LOCAL} starts one here") from error
+        hint = f"RAY_AUTH_MODE=token where the cluster wants one; --ray {LOCAL} starts a cluster here"
+        raise ConfigError(f"no Ray cluster at {address}: {error}", hint) from error
     try:
         yield
     finally:
