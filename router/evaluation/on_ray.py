@@ -23,7 +23,7 @@ from selfroute.registry import names
 from selfroute.router.evaluation.cases import Case
 from selfroute.router.evaluation.corpora import Corpus, corpora_of, make_run_folder
 from selfroute.router.evaluation.rows import Row
-from selfroute.router.evaluation.running import run_corpus
+from selfroute.router.evaluation.running import is_begun, run_corpus
 
 if TYPE_CHECKING:
     from selfroute.models.base import Generator
@@ -105,7 +105,7 @@ def _tasks(cases: Sequence[Case], done: Collection[tuple[str, str]]) -> Iterator
                 "context": corpus.context,
                 "cases": [asdict(case) | {"context": ""} for case in taken],
                 "done": [(case.id, route) for case in taken for route in routes if (case.id, route) in done],
-                "begun": len(missing) < len(corpus.cases),
+                "begun": is_begun(corpus, done),
             }
             yield {"task": json.dumps(task)}
 
@@ -126,7 +126,8 @@ def _cluster(address: str) -> Iterator[None]:
         yield
         return
     settings = {name: value for name, value in os.environ.items() if name.startswith(ENVIRONMENT)}
-    given: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {"address": address}
+    own = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    given: dict[str, Any] = own if address == LOCAL else {"address": address}
     try:
         ray.init(
             **given,
@@ -135,7 +136,8 @@ def _cluster(address: str) -> Iterator[None]:
             runtime_env={"env_vars": {**settings, "RAY_USAGE_STATS_ENABLED": "0"}},
         )
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        raise ConfigError(f"no Ray cluster at {address}: {error}", f"--ray {LOCAL} starts one here") from error
+        hint = f"RAY_AUTH_MODE=token where the cluster wants one; --ray {LOCAL} starts a cluster here"
+        raise ConfigError(f"no Ray cluster at {address}: {error}", hint) from error
     try:
         yield
     finally:

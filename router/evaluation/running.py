@@ -82,10 +82,15 @@ def run_corpus(
         models[config.model] = make_generator(config)
     with open_index(config, update=True) as index:
         index.keeps_scores = False
-        _check_unchanged(index, corpus, run_folder, begun=begun or len(missing) < len(corpus.cases))
+        _check_unchanged(index, corpus, run_folder, begun=begun or is_begun(corpus, done))
         asked = _Asked(config, index, make_reader(config, index), models[config.model])
         for case in missing:
             yield from asked.rows(case, done)
+
+
+def is_begun(corpus: Corpus, done: Collection[tuple[str, str]]) -> bool:
+    """Whether there are rows of a corpus."""
+    return any((case.id, route) in done for case in corpus.cases for route in names("backend"))
 
 
 @dataclass(frozen=True, slots=True)
