@@ -59,7 +59,7 @@ class LongContextBackend:
         """writer: answers instead of the reader, from a context that it keeps while the index does not change."""
         self._index, self._reader, self._writer, self._block_chunks = index, reader, writer, block_chunks
         self._progress: Progress = progress or (lambda stage, done, total: None)
-        self._rates = Rates(index.directory)
+        self._rates = Rates(index.directory, keeps=index.keeps_scores)
 
     def estimate(self, query: Query) -> Estimate:
         """The whole corpus, at the reader's pace or the model's, without what was read for the question before."""

@@ -60,7 +60,7 @@ class RetrievalBackend:
         """writer: answers instead of the reader. cards: whether what asks for an explanation is answered by a card."""
         self._index, self._reader, self._writer, self._top_k = index, reader, writer, top_k
         self._cards = cards
-        self._rates = Rates(index.directory)
+        self._rates = Rates(index.directory, keeps=index.keeps_scores)
         self._progress: Progress = progress or (lambda stage, done, total: None)
 
     def estimate(self, query: Query) -> Estimate:

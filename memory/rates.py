@@ -41,9 +41,11 @@ class Rate:
 class Rates:
     """The rates of one folder. Any thread may use it; of two processes the last to write is kept. Nothing is raised."""
 
-    def __init__(self, directory: Path) -> None:
-        self._path, self._lock = directory / FILE, Lock()
-        self._found: dict[str, tuple[float, list[float]]] | None = None
+    def __init__(self, directory: Path, *, keeps: bool = True) -> None:
+        """keeps: False knows nothing and learns nothing, so that what is estimated does not depend on what was asked
+        before."""
+        self._path, self._lock, self._keeps = directory / FILE, Lock(), keeps
+        self._found: dict[str, tuple[float, list[float]]] | None = None if keeps else {}
 
     def get(self, name: str, prior: float) -> Rate:
         """The rate of that name; the prior until something was measured."""
@@ -54,7 +56,7 @@ class Rates:
 
     def learn(self, name: str, units: float, amount: float) -> None:
         """Takes a measurement: so many units took that much."""
-        if not (units > 0 and amount > 0 and isfinite(units) and isfinite(amount)):
+        if not (self._keeps and units > 0 and amount > 0 and isfinite(units) and isfinite(amount)):
             return
         measured = amount / units
         with self._lock:

@@ -66,6 +66,10 @@ class SpanReader:
         """Whether the network is in memory, so that a reading begins at once."""
         return self._scores.is_loaded
 
+    def load(self) -> None:
+        """Loads the network now, if it is not. Raises ModelLoadError and MissingDependencyError."""
+        self._scores.load()
+
     @property
     def fingerprint(self) -> str:
         """Names the weights by their checksum, and the code that shows a chunk to them."""

@@ -83,7 +83,10 @@ def run_corpus(
     with open_index(config, update=True) as index:
         index.keeps_scores = False
         _check_unchanged(index, corpus, run_folder, begun=begun or is_begun(corpus, done))
-        asked = _Asked(config, index, make_reader(config, index), models[config.model])
+        reader = make_reader(config, index)
+        if callable(load_now := getattr(reader, "load", None)):
+            load_now()  # else the first case alone would be expected to pay for it
+        asked = _Asked(config, index, reader, models[config.model])
         for case in missing:
             yield from asked.rows(case, done)
 
