@@ -50,10 +50,16 @@ class Writer:
 
     def room(self, query: Query) -> int:
         """Tokens of the window that chunks may take beside instructions, question and answer; below 1: none."""
-        prompt = make_prompt((), NONCE)
-        asked = self.generator.count_tokens(prompt.instructions) + self.generator.count_tokens(prompt.ask(query.text))
         window = self.generator.context_length
-        return window - asked - min(self._max_new_tokens, window // 4) - min(SLACK_TOKENS, window // 16)
+        return window - self._bare(query) - min(self._max_new_tokens, window // 4) - min(SLACK_TOKENS, window // 16)
+
+    def asked(self, query: Query) -> int:
+        """Tokens of a prompt without any chunk: instructions, question, and what a template may put around them."""
+        return self._bare(query) + SLACK_TOKENS
+
+    def _bare(self, query: Query) -> int:
+        prompt = make_prompt((), NONCE)
+        return self.generator.count_tokens(prompt.instructions) + self.generator.count_tokens(prompt.ask(query.text))
 
     def corpus_tokens(self, index: Index, room: int) -> int:
         """What all chunks take of the window; by the built-in count where they cannot fit anyhow."""

@@ -203,9 +203,10 @@ class LongContextBackend:
             raise ContextOverflowError(
                 n_tokens, max(0, room), "ask with --route retrieval, or --window-tokens with more"
             )
-        if limit is not None and n_tokens > limit:
+        n_prompt = n_tokens + writer.asked(query)
+        if limit is not None and n_prompt > limit:
             raise ContextOverflowError(
-                n_tokens, limit, f"ask with --route retrieval, or --max-tokens {n_tokens} for the whole corpus"
+                n_prompt, limit, f"ask with --route retrieval, or --max-tokens {n_prompt} for the whole corpus"
             )
         self._progress("read", 0, stats.chunks)
         chunks = tuple(self._index.chunks())

@@ -76,7 +76,8 @@ class RetrievalBackend:
             P_CORRECT,
             search.of(1) + read.of(packed) + loading,
             n_tokens,
-            seconds_high=search.high_of(1) + read.high_of(min(n_tokens, LEAST_READ_TOKENS)) + 2 * loading,
+            seconds_high=search.high_of(1) + read.high_of(n_tokens) + 2 * loading,
+            seconds_least=search.high_of(1) + read.high_of(min(n_tokens, LEAST_READ_TOKENS)) + 2 * loading,
         )
 
     def answer(self, query: Query, *, after: Attempt | None = None) -> Attempt:
@@ -172,7 +173,12 @@ class RetrievalBackend:
     def _write(self, writer: Writer, query: Query, hits: list[Hit], earlier: Sequence[Chunk], live: bool) -> Attempting:
         """Packs by the model's own count, and lets it answer."""
         room = writer.room(query)
-        budget = min(_budget(query), room)
+        limit = query.limits.max_tokens
+        if limit is not None and writer.asked(query) >= limit:
+            raise ContextOverflowError(
+                writer.asked(query), limit, f"--max-tokens {writer.asked(query) + LEAST_READ_TOKENS}, or no model"
+            )
+        budget = min(_budget(query), room, room if limit is None else limit - writer.asked(query))
         found = [*hits, *(Hit(chunk, 0.0, (EARLIER,)) for chunk in earlier)]
         best_first = writer.fit(choose(found, COARSER * budget, self._index), budget) if room > 0 else []
         if room < 1 or (hits and not best_first and room < _budget(query)):

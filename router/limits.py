@@ -73,7 +73,7 @@ def _hint(query: Query, estimates: Mapping[str, Estimate]) -> str:
     """What would fit the cheapest route."""
     limits, parts = query.limits, []
     if limits.max_seconds is not None:
-        seconds = min(e.seconds if e.seconds_high is None else e.seconds_high for e in estimates.values())
+        seconds = min(e.seconds_needed for e in estimates.values())
         parts.append(f"--max-seconds {seconds + 0.1:.1f}")
     if limits.max_dollars is not None:
         dollars = min(e.dollars if e.dollars_high is None else e.dollars_high for e in estimates.values())

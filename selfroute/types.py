@@ -213,7 +213,8 @@ class Estimate:
     """What a route is expected to give and to cost for one question.
 
     tokens: at most. room_tokens: the most that the route's model can hold beside the question; None when nothing bounds
-    it. seconds_high, dollars_high: what it hardly ever takes more than; None when that is not known.
+    it. seconds_high, dollars_high: what it hardly ever takes more than; seconds_least: what it has to be given, when it
+    can leave unread what there is no time for. None when that is not known.
     """
 
     p_correct: float
@@ -223,6 +224,12 @@ class Estimate:
     room_tokens: int | None = None
     seconds_high: float | None = None
     dollars_high: float | None = None
+    seconds_least: float | None = None
+
+    @property
+    def seconds_needed(self) -> float:
+        """The seconds from which on the route may be begun."""
+        return next((x for x in (self.seconds_least, self.seconds_high) if x is not None), self.seconds)
 
     @property
     def fits(self) -> bool:

@@ -39,7 +39,7 @@ Matrix = Any
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a margin is chosen under: the most of long context's tokens, and what reading all of it costs of accuracy."""
+    """What a margin is chosen under: the most of long context's tokens, and the accuracy that all of them cost."""
 
     max_share: float = MAX_SHARE
     price: float = PRICE

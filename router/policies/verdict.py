@@ -20,7 +20,7 @@ def excess(query: Query, estimate: Estimate) -> str:
 def too_dear(query: Query, estimate: Estimate) -> str:
     """Which limit on seconds or dollars a route might break, in words, or ""."""
     limits = query.limits
-    seconds = estimate.seconds if estimate.seconds_high is None else estimate.seconds_high
+    seconds = estimate.seconds_needed
     dollars = estimate.dollars if estimate.dollars_high is None else estimate.dollars_high
     if limits.max_seconds is not None and seconds > limits.max_seconds:
         return f"up to {seconds:.1f} s are over the limit of {max(0.0, limits.max_seconds):.3g} s"
