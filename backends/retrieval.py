@@ -174,6 +174,8 @@ class RetrievalBackend:
         """Packs by the model's own count, and lets it answer."""
         room = writer.room(query)
         limit = query.limits.max_tokens
+        if limit == query.budget_tokens:  # a budget is of context alone
+            limit = None
         if limit is not None and writer.asked(query) >= limit:
             raise ContextOverflowError(
                 writer.asked(query), limit, f"--max-tokens {writer.asked(query) + LEAST_READ_TOKENS}, or no model"
