@@ -222,9 +222,9 @@ class Index:
         """What the index holds, and what was left out."""
         view = self._keeper.current()
         return IndexStats(
-            files=sum(not file.reason for file in view.files),
+            files=view.n_indexed,
             chunks=view.snapshot.n_chunks,
-            tokens=sum(file.n_tokens for file in view.files),
+            tokens=view.n_tokens,
             generation=view.state.generation,
             built_at=view.state.built_at,
             directory=self.directory,

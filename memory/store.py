@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -141,7 +142,7 @@ class Store:
             with self._guarded():
                 self._inode = self.path.stat().st_ino
                 if os.access(directory, os.W_OK):
-                    self._db.execute("PRAGMA journal_mode = WAL")
+                    _log_ahead(self._db)
                     self._db.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
             self._db.close()
@@ -425,6 +426,19 @@ def _uri(path: Path, create: bool) -> str:
     log = path.with_name(f"{DATABASE}-wal")
     alone = not log.exists() or not log.stat().st_size
     return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
+
+
+def _log_ahead(db: sqlite3.Connection) -> None:
+    """Has the database write ahead. Where several make it at once SQLite refuses some without waiting its timeout."""
+    given_up = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > given_up:
+                raise
+            time.sleep(0.01)
 
 
 def _hash(*parts: object) -> str:
