@@ -45,13 +45,17 @@ def build(
     index = open_index(config, embedder=embedder, progress=progress)
     try:
         reader = reader or make_reader(config, index)
+        writer = Writer(model, price_in=config.price_in, price_out=config.price_out) if model else None
         return SelfRouter(
             index,
-            make_backends(index, reader, progress, Writer(model) if model else None),
+            make_backends(index, reader, progress, writer),
             policy or make_policy(config),
             route=config.route,
             budget_tokens=None if config.origin("budget_tokens") == DEFAULT else config.budget_tokens,
             max_tokens=config.max_tokens or None,
+            max_seconds=config.max_seconds or None,
+            max_cost=config.max_cost or None,
+            prefer=config.prefer,
             top_k=config.top_k,
             update=config.update and keep_updated,
             spares=make_backends(index, reader, progress) if model else None,

@@ -16,6 +16,29 @@ import typer
 
 from selfroute import __version__
 from selfroute.errors import SelfRouteError
+from selfroute.router.options import (
+    Budget,
+    Debug,
+    Embedder,
+    IndexDir,
+    Json,
+    MaxBytes,
+    MaxCost,
+    MaxSeconds,
+    MaxTokens,
+    Model,
+    PathOption,
+    Policy,
+    Prefer,
+    PriceIn,
+    PriceOut,
+    Question,
+    Reader,
+    Route,
+    TopK,
+    Update,
+    Window,
+)
 
 if TYPE_CHECKING:
     from selfroute.router.config import Config
@@ -28,35 +51,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-# `model` in the contract; every other option is a setting of selfroute.router.config under the same name.
-Question = Annotated[str, typer.Argument(help="- reads it from standard input.", metavar="QUESTION")]
-PathOption = Annotated[str, typer.Option("--path", help="Folder of the corpus.", metavar="DIR")]
-Route = Annotated[str | None, typer.Option(help="auto, retrieval or long-context.", show_default=False)]
-Policy = Annotated[
-    str | None, typer.Option(help="What chooses the route: rules, random, always-...", show_default=False)
-]
-Model = Annotated[
-    str | None,
-    typer.Option(help="A language model: a folder, a hub name, or openai:URL#NAME.", show_default=False),
-]
-Window = Annotated[
-    int | None, typer.Option(help="The most that a model's prompt and answer may take.", show_default=False)
-]
-Budget = Annotated[int | None, typer.Option(help="Tokens of context to answer from.", show_default=False)]
-MaxTokens = Annotated[int | None, typer.Option(help="The most tokens that a question may read.", show_default=False)]
-TopK = Annotated[int | None, typer.Option(help="Hits to return.", show_default=False)]
-Embedder = Annotated[
-    str | None, typer.Option(help="static, hashing, or sentence-transformers:NAME.", show_default=False)
-]
-Reader = Annotated[str | None, typer.Option(help="What reads the context.", show_default=False)]
-IndexDir = Annotated[str | None, typer.Option(help="Folder of the index.", metavar="DIR", show_default=False)]
-MaxBytes = Annotated[int | None, typer.Option(help="Larger files are not indexed.", show_default=False)]
-Update = Annotated[
-    bool | None, typer.Option("--update/--no-update", help="Index changed files first.", show_default=False)
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 def _version(wanted: bool) -> None:
@@ -148,6 +142,11 @@ def ask(
     window_tokens: Window = None,
     budget_tokens: Budget = None,
     max_tokens: MaxTokens = None,
+    max_seconds: MaxSeconds = None,
+    max_cost: MaxCost = None,
+    prefer: Prefer = None,
+    price_in: PriceIn = None,
+    price_out: PriceOut = None,
     embedder: Embedder = None,
     reader: Reader = None,
     index_dir: IndexDir = None,
@@ -174,6 +173,11 @@ def ask(
         window_tokens=window_tokens,
         budget_tokens=budget_tokens,
         max_tokens=max_tokens,
+        max_seconds=max_seconds,
+        max_cost=max_cost,
+        prefer=prefer,
+        price_in=price_in,
+        price_out=price_out,
         embedder=embedder,
         reader=reader,
         index_dir=index_dir,
@@ -217,6 +221,9 @@ def explain(
     policy: Policy = None,
     budget_tokens: Budget = None,
     max_tokens: MaxTokens = None,
+    max_seconds: MaxSeconds = None,
+    max_cost: MaxCost = None,
+    prefer: Prefer = None,
     index_dir: IndexDir = None,
     update: Update = None,
     json: Json = False,
@@ -232,6 +239,9 @@ def explain(
         policy=policy,
         budget_tokens=budget_tokens,
         max_tokens=max_tokens,
+        max_seconds=max_seconds,
+        max_cost=max_cost,
+        prefer=prefer,
         index_dir=index_dir,
         update=update,
     )

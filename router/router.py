@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from selfroute.backends.base import Announcing
+from selfroute.deadline import Clock
 from selfroute.errors import SelfRouteError, UnknownNameError
 from selfroute.router.attempting import attempt
 from selfroute.router.events import AnswerEvent, DecisionEvent, Event, TokensEvent
 from selfroute.router.features import extract
 from selfroute.router.hidden_text import noted
+from selfroute.router.limits import Asked, Terms, Within
 from selfroute.router.policies.fixed import Forced
 from selfroute.types import (
-    DEFAULT_BUDGET_TOKENS,
+    BALANCED,
     Answer,
     Attempt,
     Citation,
@@ -24,7 +27,6 @@ from selfroute.types import (
     Estimate,
     Features,
     Hit,
-    Limits,
     Query,
     Usage,
 )
@@ -43,16 +45,17 @@ if TYPE_CHECKING:
 AUTO = "auto"
 N_SEARCHED = 10  # chunks that are looked at when nothing was read
 NOT_FOUND = "Not found in this corpus."
+STOPPED = "Not answered: the time was up."
 RECHECK_SECONDS = 2.0  # a search compares the index with the files again after this long; a question always does
 
 
 class SelfRouter:
     """Answers questions about one corpus. Any thread may use it; close() or `with` gives the index back.
 
-    backends: by route. route: "auto" lets the policy choose. budget_tokens: tokens of context that retrieval packs; one
-    that is given is also the most that any route may read, unless max_tokens says otherwise. update: whether the index
-    is brought up to date with the files before each question. spares: by route, what answers when the policy chose and
-    a model cannot; none when it is not given.
+    backends: by route. route: "auto" lets the policy choose. budget_tokens, max_tokens, max_seconds, max_cost, prefer:
+    of every question that says no others (selfroute.router.limits.Terms). update: whether the index is brought up to
+    date with the files before each question. spares: by route, what answers when the policy chose and a model cannot;
+    none when it is not given. clock: that max_seconds are counted on.
     """
 
     def __init__(
@@ -64,14 +67,18 @@ class SelfRouter:
         route: str = AUTO,
         budget_tokens: int | None = None,
         max_tokens: int | None = None,
+        max_seconds: float | None = None,
+        max_cost: float | None = None,
+        prefer: str = BALANCED,
         top_k: int = 10,
         update: bool = True,
         spares: Mapping[str, Backend] | None = None,
+        clock: Clock = time.monotonic,
     ) -> None:
         self.index, self.backends, self.policy = index, dict(backends), policy
         self._spares = dict(spares or {})
-        self._route, self._budget_tokens, self._max_tokens = route, budget_tokens, max_tokens
-        self._top_k, self._update = top_k, update
+        self._route, self._top_k, self._update, self._clock = route, top_k, update, clock
+        self._terms = Terms(budget_tokens, max_tokens, max_seconds, max_cost, prefer)
 
     @classmethod
     def from_path(
@@ -82,11 +89,16 @@ class SelfRouter:
         policy: str | Policy | None = None,
         budget_tokens: int | None = None,
         max_tokens: int | None = None,
+        max_seconds: float | None = None,
+        max_cost: float | None = None,
+        prefer: str | None = None,
         top_k: int | None = None,
         embedder: str | Embedder | None = None,
         reader: str | Reader | None = None,
         model: str | Generator | None = None,
         window_tokens: int | None = None,
+        price_in: float | None = None,
+        price_out: float | None = None,
         index_dir: str | Path | None = None,
         max_file_bytes: int | None = None,
         update: bool | None = None,
@@ -108,8 +120,13 @@ class SelfRouter:
             "route": route,
             "budget_tokens": budget_tokens,
             "max_tokens": max_tokens,
+            "max_seconds": max_seconds,
+            "max_cost": max_cost,
+            "prefer": prefer,
             "top_k": top_k,
             "window_tokens": window_tokens,
+            "price_in": price_in,
+            "price_out": price_out,
             "index_dir": index_dir,
             "max_file_bytes": max_file_bytes,
             "update": update,
@@ -129,36 +146,40 @@ class SelfRouter:
             self.index.update()
         return self.index.search(_clean(text), top_k=self._top_k if top_k is None else top_k)
 
-    def ask(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Answer:
+    def ask(self, text: str, *, route: str | None = None, **asked: Unpack[Asked]) -> Answer:
         """The answer; one that is not in the corpus has answerable=False and says so.
 
-        Raises ContextOverflowError when a route that was asked for must read more than the limits allow.
+        asked: budget_tokens, max_tokens, max_seconds, max_cost (dollars), prefer; hard limits, all attempts together.
+        Raises LimitsError when no route keeps within them, or the one that was asked for does not, and
+        ContextOverflowError when that one must read more than it has room for.
         """
-        *_, last = self._events(text, route, budget_tokens, live=False)
+        *_, last = self._events(text, route, asked, live=False)
         assert isinstance(last, AnswerEvent)
         return last.answer
 
-    def stream(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Iterator[Event]:
+    def stream(self, text: str, *, route: str | None = None, **asked: Unpack[Asked]) -> Iterator[Event]:
         """The same, as it happens: decisions, the answer's text in pieces, the whole answer last.
 
         The pieces come as a model writes them in a first attempt whose answer the policy says that it keeps
         (`keeps_answers`), and once the answer is accepted otherwise.
         """
-        return self._events(text, route, budget_tokens, live=True)
+        return self._events(text, route, asked, live=True)
 
-    def _events(self, text: str, route: str | None, budget_tokens: int | None, *, live: bool) -> Iterator[Event]:
-        policy, query = self._policy(route), self._query(text, budget_tokens)
+    def _events(self, text: str, route: str | None, asked: Asked, *, live: bool) -> Iterator[Event]:
+        policy, within = self._policy(route), self._within(text, route, asked)
         live = live and getattr(policy, "keeps_answers", False)
-        features, estimates = self._observe(query)
+        features, estimates = self._observe(within)
         attempts: list[Attempt] = []
-        decisions = [policy.decide(query, features, estimates)]
-        yield self._decided(decisions[-1], query)
+        decisions = [within.kept(policy.decide(within.query, features, estimates), estimates)]
+        yield self._decided(decisions[-1], within.query)
         while decisions[-1].action == "try":
             backend = self._untried(decisions[-1].route, attempts)
             others = () if isinstance(policy, Forced) else self._others(backend.name, attempts)
-            made, given = yield from attempt(backend, query, attempts, others=others, live=live and not attempts)
+            made, given = yield from attempt(backend, within, attempts, others=others, live=live and not attempts)
             attempts.append(noted(made))
-            decisions.append(policy.decide(query, features, estimates, attempts))
+            query = within.pass_on(made)
+            estimates = self._estimates(query) if within.any else estimates
+            decisions.append(within.kept(policy.decide(query, features, estimates, attempts), estimates, attempts))
             yield self._decided(decisions[-1], query)
         answer = self._answer(decisions, attempts)
         if not (attempts and given):
@@ -173,20 +194,23 @@ class SelfRouter:
         chunks = chunks or tuple(hit.chunk for hit in self.search(text, top_k=N_SEARCHED))
         return nearest(text, chunks, self.index)
 
-    def explain(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Decision:
-        """The route that `ask` would try first, and why; nothing is answered."""
-        policy, query = self._policy(route), self._query(text, budget_tokens)
-        return policy.decide(query, *self._observe(query))
+    def explain(self, text: str, *, route: str | None = None, **asked: Unpack[Asked]) -> Decision:
+        """The route that `ask` would try first, and why; nothing is answered. Raises LimitsError as `ask` would."""
+        policy, within = self._policy(route), self._within(text, route, asked)
+        features, estimates = self._observe(within)
+        return within.kept(policy.decide(within.query, features, estimates), estimates)
 
     def features(self, text: str, *, budget_tokens: int | None = None) -> Features:
         """What the policy is shown of a question."""
-        return self._observe(self._query(text, budget_tokens))[0]
+        if self._update:
+            self.index.update()
+        return extract(Terms(budget_tokens or self._terms.budget_tokens).query(_clean(text), {}), self.index)
 
-    async def aask(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Answer:
+    async def aask(self, text: str, *, route: str | None = None, **asked: Unpack[Asked]) -> Answer:
         """`ask` in a thread of its own."""
         import asyncio  # a tenth of the start of the command line, which has no use for it
 
-        return await asyncio.to_thread(self.ask, text, route=route, budget_tokens=budget_tokens)
+        return await asyncio.to_thread(self.ask, text, route=route, **asked)
 
     def as_retriever(self, top_k: int | None = None) -> SelfRouteRetriever:
         """A langchain-core retriever over `search`."""
@@ -226,19 +250,20 @@ class SelfRouter:
             raise UnknownNameError("route", wanted, (AUTO, *self.backends))
         return Forced(wanted)
 
-    def _query(self, text: str, budget_tokens: int | None) -> Query:
-        budget = self._budget_tokens if budget_tokens is None else budget_tokens
-        if budget is not None and budget < 1:
-            raise ValueError(f"budget_tokens must be at least 1, got {budget}")
-        limits = Limits(max_tokens=budget if self._max_tokens is None else self._max_tokens)
-        return Query(_clean(text), DEFAULT_BUDGET_TOKENS if budget is None else budget, limits)
+    def _within(self, text: str, route: str | None, asked: Asked) -> Within:
+        forced = self._route if route is None else route
+        return Within(self._terms.query(_clean(text), asked, self._clock), "" if forced == AUTO else forced)
 
-    def _observe(self, query: Query) -> tuple[Features, dict[str, Estimate]]:
-        """What a policy decides from, over the files as they are now."""
+    def _observe(self, within: Within) -> tuple[Features, dict[str, Estimate]]:
+        """What a policy decides from, over the files as they are now. Raises LimitsError when no route can be taken."""
         if self._update:
             self.index.update()
-        estimates = {route: backend.estimate(query) for route, backend in self.backends.items()}
-        return extract(query, self.index), estimates
+        estimates = self._estimates(within.pass_on())
+        within.refuse_hopeless(estimates)
+        return extract(within.query, self.index), estimates
+
+    def _estimates(self, query: Query) -> dict[str, Estimate]:
+        return {route: backend.estimate(query) for route, backend in self.backends.items()}
 
     def _decided(self, decision: Decision, query: Query) -> DecisionEvent:
         """The decision, and what its route has to say beforehand."""
@@ -267,7 +292,7 @@ class SelfRouter:
         kept = next((attempt for attempt in reversed(attempts) if attempt.route == last.route), None)
         found = last.action == "accept" and kept is not None
         return Answer(
-            text=kept.generation.text if found and kept else NOT_FOUND,
+            text=kept.generation.text if found and kept else STOPPED if _is_stopped(attempts) else NOT_FOUND,
             route=last.route,
             citations=kept.citations if found and kept else (),
             confidence=kept.generation.confidence if kept else 0.0,
@@ -277,6 +302,11 @@ class SelfRouter:
             usage=sum((attempt.usage for attempt in attempts), Usage()),
             index_age_seconds=self.index.age_seconds,
         )
+
+
+def _is_stopped(attempts: Sequence[Attempt]) -> bool:
+    """Whether the time was up before all of what was begun was read."""
+    return any(attempt.generation.finish == "stopped" for attempt in attempts)
 
 
 def _clean(text: str) -> str:

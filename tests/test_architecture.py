@@ -28,7 +28,7 @@ HEAVY = {
     "huggingface_hub": (),
     "pydantic": ("router/langchain/",),
     "tree_sitter": ("memory/chunking/", "memory/graph/python.py", "memory/graph/others.py"),
-    "typer": ("router/cli.py",),
+    "typer": ("router/cli.py", "router/options.py"),
     "safetensors": ("models/",),
     "onnx": (),
     "onnxruntime": (),

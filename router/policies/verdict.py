@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import floor, log10
 
-from selfroute.types import Attempt, Decision, Estimate, Query
+from selfroute.types import Attempt, Decision, Estimate, Limits, Query
 
 
 def excess(query: Query, estimate: Estimate) -> str:
-    """Which limit of the question a route would break, in words, or ""."""
-    limits = query.limits
+    """Why a route may not be taken, its window or a limit of the question, in words; or ""."""
     if not estimate.fits:
-        return f"{estimate.tokens:,} tokens are more than the {estimate.room_tokens:,} that the model has room for"
-    if limits.max_tokens is not None and estimate.tokens > limits.max_tokens:
-        return f"{estimate.tokens:,} tokens are over the limit of {limits.max_tokens:,}"
-    if limits.max_seconds is not None and estimate.seconds > limits.max_seconds:
-        return f"about {estimate.seconds:.1f} s are over the limit of {limits.max_seconds:g} s"
-    if limits.max_dollars is not None and estimate.dollars > limits.max_dollars:
-        return f"about {estimate.dollars:.4f} dollars are over the limit of {limits.max_dollars:g}"
+        return f"{estimate.tokens:,} tokens are more than there is room for: {estimate.room_tokens:,}"
+    return over(query.limits, estimate)
+
+
+def over(limits: Limits, estimate: Estimate) -> str:
+    """Which limit a route might break, at the most that it may take, in words; or ""."""
+    if limits.max_tokens is not None and estimate.most_tokens > limits.max_tokens:
+        return f"{estimate.most_tokens:,} tokens are over the limit of {limits.max_tokens:,}"
+    if limits.max_seconds is not None and estimate.most_seconds > limits.max_seconds:
+        about = f"about {_number(estimate.seconds)} s"
+        if estimate.most_seconds > 1.1 * estimate.seconds:
+            about += f", up to {_number(estimate.most_seconds)} s,"
+        return f"{about} are over the limit of {_number(limits.max_seconds)} s"
+    if limits.max_dollars is not None and estimate.most_dollars > limits.max_dollars * (1 + 1e-9):
+        return f"up to {_number(estimate.most_dollars)} dollars are over the limit of {_number(limits.max_dollars)}"
     return ""
+
+
+def _number(value: float) -> str:
+    """Two digits that count, in full: 0.00031, 1.2, 45, 1,300."""
+    if value >= 100 or value <= 0:
+        return f"{value:,.0f}"
+    digits = max(0, 1 - floor(log10(value)))
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def accept(attempt: Attempt, estimates: Mapping[str, Estimate]) -> Decision:
