@@ -10,8 +10,11 @@ from selfroute.types import Attempt, Decision, Estimate, Limits, Query
 
 def excess(query: Query, estimate: Estimate) -> str:
     """Why a route may not be taken, its window or a limit of the question, in words; or ""."""
-    if not estimate.fits:
-        return f"{estimate.tokens:,} tokens are more than there is room for: {estimate.room_tokens:,}"
+    most, room = query.limits.max_context_tokens, estimate.room_tokens
+    if room is not None and not estimate.fits:
+        if most is not None and room >= most:
+            return f"{estimate.tokens:,} tokens are over the limit of {most:,}"
+        return f"{estimate.tokens:,} tokens are more than the {room:,} that the model has room for"
     return over(query.limits, estimate)
 
 
