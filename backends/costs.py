@@ -10,13 +10,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from time import perf_counter
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from selfroute.deadline import Deadline
 from selfroute.errors import OutOfTimeError
 from selfroute.memory.rates import Rates
 from selfroute.models.base import Loadable, Stoppable
 from selfroute.types import Attempt, Generation, Query, Usage
+
+if TYPE_CHECKING:
+    from selfroute.memory.index import Index
 
 T = TypeVar("T")
 
@@ -75,6 +78,11 @@ class Meter:
         self._rates.save()
 
 
+def rates_for(index: Index) -> Rates:
+    """The machine's; of an index that keeps nothing of what is asked, some that do not change."""
+    return Rates.of_machine() if index.keeps_scores else Rates(learns=False)
+
+
 def kind_of_work(work: str, who: object) -> str:
     """A kind's name for the work of a reader or a model; it holds a hash of theirs, since an address may be private."""
     name = str(getattr(who, "fingerprint", "") or getattr(who, "name", "") or type(who).__name__)
@@ -83,14 +91,14 @@ def kind_of_work(work: str, who: object) -> str:
 
 def loading(reader: object) -> tuple[Part, ...]:
     """The part that loading a reader is, when it is not loaded."""
-    if isinstance(reader, Loadable) and not reader.loaded:
+    if isinstance(reader, Loadable) and not reader.is_loaded:
         return (Part(kind_of_work("load", reader), LOAD_SECONDS),)
     return ()
 
 
 def load(reader: object, meter: Meter) -> None:
     """Loads a reader, if need be, as a part of its own."""
-    if isinstance(reader, Loadable) and not reader.loaded:
+    if isinstance(reader, Loadable) and not reader.is_loaded:
         reader.load()
         meter.lap(kind_of_work("load", reader))
 

@@ -26,6 +26,7 @@ from selfroute.backends.costs import (
     kind_of_work,
     load,
     loading,
+    rates_for,
     stopped,
 )
 from selfroute.backends.described import is_described, with_described
@@ -72,9 +73,9 @@ class LongContextBackend:
     ) -> None:
         """writer: answers instead of the reader, from a context that it keeps while the index does not change.
 
-        rates: what things take, those of the machine if not given.
+        rates: what things take; those of the machine if not given, while the index keeps what was learned.
         """
-        self._rates = rates or Rates.of_machine()
+        self._rates = rates or rates_for(index)
         self._index, self._reader, self._writer, self._block_chunks = index, reader, writer, block_chunks
         self._progress: Progress = progress or (lambda stage, done, total: None)
 

@@ -23,6 +23,7 @@ from selfroute.backends.costs import (
     kind_of_work,
     load,
     loading,
+    rates_for,
     stopped,
 )
 from selfroute.backends.described import with_described
@@ -72,11 +73,11 @@ class RetrievalBackend:
     ) -> None:
         """writer: answers instead of the reader. cards: whether what asks for an explanation is answered by a card.
 
-        rates: what things take, those of the machine if not given.
+        rates: what things take; those of the machine if not given, while the index keeps what was learned.
         """
         self._index, self._reader, self._writer, self._top_k = index, reader, writer, top_k
         self._cards = cards
-        self._rates = rates or Rates.of_machine()
+        self._rates = rates or rates_for(index)
         self._progress: Progress = progress or (lambda stage, done, total: None)
 
     def estimate(self, query: Query) -> Estimate:

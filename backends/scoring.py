@@ -96,7 +96,7 @@ class Forecast:
         stats = index.stats
         known = f", {self.n_known:,} of them read before" if self.n_known else ""
         time = f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.0f} min"
-        kept = "; Ctrl-C keeps what was read" if can_keep(index.directory) else ""
+        kept = "; Ctrl-C keeps what was read" if index.keeps_scores and can_keep(index.directory) else ""
         return (
             f"reading all {stats.chunks:,} chunks ({stats.tokens:,} tokens) of {stats.files:,} files{known},"
             f" about {time}{kept}"
@@ -106,7 +106,7 @@ class Forecast:
 def forecast(question: str, index: Index, scorer: ChunkScorer) -> Forecast:
     """From the pace of the last reading here and the number of scores that are kept; nothing is read."""
     stats = index.stats
-    with ReaderScores(index.directory, scorer.fingerprint, create=False) as scores:
+    with ReaderScores(index.directory, scorer.fingerprint, create=False, keeps=index.keeps_scores) as scores:
         n_known, measured = min(scores.n_known(question), stats.chunks), scores.tokens_per_second
     pace, n_tokens = measured or TOKENS_PER_SECOND, stats.tokens / max(1, stats.chunks)
     scoring = (stats.chunks - n_known) * n_tokens / pace
@@ -134,7 +134,7 @@ def score_all(
     scorer = in_time(scorer, deadline)
     seconds = n_timed = 0.0
     progress("read", 0, index.stats.chunks)
-    with ReaderScores(index.directory, scorer.fingerprint) as scores:
+    with ReaderScores(index.directory, scorer.fingerprint, keeps=index.keeps_scores) as scores:
         known = scores.known(question)
         for place, chunk in enumerate(index.chunks()):
             found.n_chunks += 1

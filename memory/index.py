@@ -58,6 +58,7 @@ class Index:
 
     def __init__(self, keeper: Keeper) -> None:
         self.root, self.directory = keeper.root, keeper.directory
+        self.keeps_scores = True  # whether scores and rates of readers are kept beside the index for the next time
         self._keeper = keeper
         self._report: UpdateReport | None = None
         self._graph: tuple[View, KnowledgeGraph] | None = None

@@ -34,9 +34,10 @@ BEYOND = 0.15  # of the way from the median to the largest of N_KEPT, to where a
 class Rates:
     """Ratios of real to expected, by kind of work. Any thread may use it, several processes may share the file."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        """path: of the file; None keeps nothing beyond this object's life."""
-        self._path = path
+    def __init__(self, path: Path | None = None, *, learns: bool = True) -> None:
+        """path: of the file; None keeps nothing beyond this object's life. learns: False expects what was guessed, so
+        that what is expected does not depend on what was asked before."""
+        self._path, self._learns = path, learns
         self._lock = RLock()
         self._kept = _read(path) if path else {}
         self._news: set[str] = set()
@@ -63,7 +64,13 @@ class Rates:
 
     def learn(self, kind: str, guess: float, real: float) -> None:
         """Keeps what something really took that was guessed at so."""
-        if guess <= 0 or real <= 0 or not isfinite(ratio := log(real / guess)) or abs(ratio) > MAX_LOG:
+        if (
+            not self._learns
+            or guess <= 0
+            or real <= 0
+            or not isfinite(ratio := log(real / guess))
+            or abs(ratio) > MAX_LOG
+        ):
             return
         with self._lock:
             self._kept[kind] = [*self._kept.pop(kind, ()), round(ratio, 3)][-N_KEPT:]  # the latest kind comes last

@@ -61,20 +61,35 @@ def can_keep(directory: Path) -> bool:
     return directory.is_dir() and can_write(directory)
 
 
+def forget(directory: Path) -> None:
+    """Throws away what was kept in the folder of an index; no connection to it may be open."""
+    for ending in ("", "-wal", "-shm"):
+        with suppress(OSError):
+            (directory / f"{FILE}{ending}").unlink()
+
+
 class ReaderScores:
     """The scores of one reader in the folder of one index. Any thread and any process may use it; nothing is raised.
 
     After the first failure that is the machine's, such as a full disk, it knows nothing and keeps nothing.
     """
 
-    def __init__(self, directory: Path, fingerprint: str, *, create: bool = True, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        fingerprint: str,
+        *,
+        create: bool = True,
+        max_bytes: int = MAX_BYTES,
+        keeps: bool = True,
+    ) -> None:
         """fingerprint: of the reader. create: makes the file when there is none. max_bytes: the oldest questions are
-        dropped beyond it."""
+        dropped beyond it. keeps: False knows nothing and keeps nothing."""
         self.path = directory / FILE
         self._fingerprint, self._max_bytes = fingerprint, max_bytes
         self._lock = RLock()
         self._db: sqlite3.Connection | None = None
-        if can_keep(directory) and (create or self.path.is_file()):
+        if keeps and can_keep(directory) and (create or self.path.is_file()):
             self._db = self._opened()
 
     def known(self, question: str) -> dict[bytes, float]:

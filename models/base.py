@@ -123,7 +123,7 @@ class Loadable(Protocol):
     """A reader that loads its weights when it is first used, or when load() is called."""
 
     @property
-    def loaded(self) -> bool:
+    def is_loaded(self) -> bool:
         """Whether they are in memory."""
         ...
 

@@ -71,12 +71,12 @@ class SpanReader:
         return hasty
 
     @property
-    def loaded(self) -> bool:
-        """Whether the network is in memory."""
-        return self._scores.loaded
+    def is_loaded(self) -> bool:
+        """Whether the network is in memory, so that a reading begins at once."""
+        return self._scores.is_loaded
 
     def load(self) -> None:
-        """Loads the network, if it is not. Raises ModelLoadError, MissingDependencyError."""
+        """Loads the network now, if it is not. Raises ModelLoadError and MissingDependencyError."""
         self._scores.load()
 
     @property

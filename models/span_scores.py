@@ -62,6 +62,11 @@ class SpanScores:
         self._session: Any = None
         self._loading = Lock()
 
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the network is in memory."""
+        return self._session is not None
+
     def load(self) -> None:
         """Loads the network, if it is not: 0.1 s, which a question that needs no reader is spared.
 
@@ -70,11 +75,6 @@ class SpanScores:
         with self._loading:
             if self._session is None:
                 self._session = _session(weights.checked(GRAPH, self._folder))
-
-    @property
-    def loaded(self) -> bool:
-        """Whether it is in memory."""
-        return self._session is not None
 
     def score(
         self, windows: Sequence[Window], deadline: Deadline | None = None

@@ -2,7 +2,7 @@
 
 Registered classes are called so: embedders with the text behind the colon of "name:text" when there is one, generators
 with that text and window_tokens=, readers with term_weight=, backends with (index, reader, writer=, progress=),
-policies with nothing.
+policies with nothing, or by their `for_model` with (what answers, the folder of the index).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from selfroute.models.base import Embedder, Generator, Reader
 from selfroute.registry import is_known, names, resolve
 from selfroute.router.base import Policy
 from selfroute.router.config import DEFAULT, Config
+from selfroute.types import Limits
 
 if TYPE_CHECKING:
     from selfroute.router.router import SelfRouter
@@ -44,21 +45,20 @@ def build(
     model = model or make_generator(config)
     index = open_index(config, embedder=embedder, progress=progress)
     try:
+        answering = answering_model(config, reader, model)
         reader = reader or make_reader(config, index)
-        writer = Writer(model, price_in=config.price_in, price_out=config.price_out) if model else None
         return SelfRouter(
             index,
-            make_backends(index, reader, progress, writer),
-            policy or make_policy(config),
+            make_backends(index, reader, progress, _writer(config, model)),
+            policy or make_policy(config.policy, answering, index.directory),
             route=config.route,
             budget_tokens=None if config.origin("budget_tokens") == DEFAULT else config.budget_tokens,
-            max_tokens=config.max_tokens or None,
-            max_seconds=config.max_seconds or None,
-            max_cost=config.max_cost or None,
+            limits=Limits(config.max_seconds or None, config.max_tokens or None, config.max_cost or None),
             prefer=config.prefer,
             top_k=config.top_k,
             update=config.update and keep_updated,
             spares=make_backends(index, reader, progress) if model else None,
+            model=answering,
         )
     except BaseException:
         index.close()
@@ -139,7 +139,35 @@ def make_backends(
     return {route: resolve("backend", route)(index, reader, **options) for route in names("backend")}
 
 
-def make_policy(config: Config) -> Policy:
-    """The configured policy."""
-    policy: Policy = resolve("policy", config.policy)()
+def make_policy(name: str, answering: str = "", directory: Path | None = None) -> Policy:
+    """A registered policy. answering: names what answers; directory: of the index, where its own router may lie."""
+    made = resolve("policy", name)
+    policy: Policy = made.for_model(answering, directory) if hasattr(made, "for_model") else made()
     return policy
+
+
+def _writer(config: Config, model: Generator | None) -> Writer | None:
+    return Writer(model, price_in=config.price_in, price_out=config.price_out) if model else None
+
+
+def answering_model(config: Config, reader: Reader | None = None, model: Generator | None = None) -> str:
+    """Names what answers on both routes: what is learned about routing holds for it alone.
+
+    The language model if there is one, else the reader; the built-in one with the fingerprint of its weights.
+    """
+    if model is not None and not config.model:
+        return type(model).__name__
+    if reader is not None and not config.model:
+        return type(reader).__name__
+    return answering_name(config)
+
+
+def answering_name(config: Config) -> str:
+    """The same by the settings alone; nothing is loaded."""
+    if config.model:
+        return config.model
+    if config.reader == "span":
+        from selfroute.models import span_scores, weights
+
+        return f"span:{weights.fingerprint(span_scores.GRAPH)[:8]}"
+    return config.reader

@@ -10,12 +10,13 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from selfroute import __version__
 from selfroute.errors import SelfRouteError
+from selfroute.router import cli_eval, cli_router
 from selfroute.router.options import (
     Budget,
     Debug,
@@ -39,9 +40,7 @@ from selfroute.router.options import (
     Update,
     Window,
 )
-
-if TYPE_CHECKING:
-    from selfroute.router.config import Config
+from selfroute.router.options import configured as _config
 
 app = typer.Typer(
     help="Answers questions about a codebase: each one is routed to retrieval or to long context, and every answer is"
@@ -140,11 +139,11 @@ def ask(
     policy: Policy = None,
     model: Model = None,
     window_tokens: Window = None,
+    prefer: Prefer = None,
     budget_tokens: Budget = None,
     max_tokens: MaxTokens = None,
     max_seconds: MaxSeconds = None,
     max_cost: MaxCost = None,
-    prefer: Prefer = None,
     price_in: PriceIn = None,
     price_out: PriceOut = None,
     embedder: Embedder = None,
@@ -171,11 +170,11 @@ def ask(
         policy=policy,
         model=model,
         window_tokens=window_tokens,
+        prefer=prefer,
         budget_tokens=budget_tokens,
         max_tokens=max_tokens,
         max_seconds=max_seconds,
         max_cost=max_cost,
-        prefer=prefer,
         price_in=price_in,
         price_out=price_out,
         embedder=embedder,
@@ -219,11 +218,11 @@ def explain(
     path: PathOption = ".",
     route: Route = None,
     policy: Policy = None,
+    prefer: Prefer = None,
     budget_tokens: Budget = None,
     max_tokens: MaxTokens = None,
     max_seconds: MaxSeconds = None,
     max_cost: MaxCost = None,
-    prefer: Prefer = None,
     index_dir: IndexDir = None,
     update: Update = None,
     json: Json = False,
@@ -237,11 +236,11 @@ def explain(
         path,
         route=route,
         policy=policy,
+        prefer=prefer,
         budget_tokens=budget_tokens,
         max_tokens=max_tokens,
         max_seconds=max_seconds,
         max_cost=max_cost,
-        prefer=prefer,
         index_dir=index_dir,
         update=update,
     )
@@ -373,6 +372,10 @@ def models(
             render.say(f"{kind:<13} {name:<22} {state}", to=sys.stdout)
 
 
+app.command("eval")(cli_eval.eval_cases)
+app.add_typer(cli_router.app, name="router")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code; prints what went wrong as `error:` and `hint:`."""
     arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
@@ -446,12 +449,6 @@ def _pipe_closed() -> int:
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 141
-
-
-def _config(path: str, **options: Any) -> Config:
-    from selfroute.router.config import load
-
-    return load(path, options)
 
 
 def _text(argument: str) -> str:

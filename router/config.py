@@ -11,14 +11,14 @@ import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from math import inf
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from selfroute.errors import ConfigError, UnknownNameError
 from selfroute.memory.location import resolve_root
 from selfroute.registry import is_known, names
-from selfroute.types import BALANCED, DEFAULT_BUDGET_TOKENS, PREFERENCES
+from selfroute.types import DEFAULT_BUDGET_TOKENS, PREFERENCES
 
 ENVIRONMENT = "SELFROUTE_"
 KEY_VARIABLE = "OPENAI_API_KEY"
@@ -46,14 +46,14 @@ class Config:
     max_tokens: int = _setting(0, "hard limit on what one question may read, instead of budget_tokens; 0: none")
     max_seconds: float = _setting(0.0, "hard limit on the seconds that one question may take; 0: none")
     max_cost: float = _setting(0.0, "hard limit on the dollars that one question may cost; 0: none")
-    prefer: str = _setting(BALANCED, "balanced, quality, speed or cost: what the policy goes by within the limits")
+    prefer: str = _setting("balanced", "what an answer is worth: balanced, quality, speed or cost")
+    price_in: float = _setting(0.0, "dollars for a million tokens that the model reads")
+    price_out: float = _setting(0.0, "dollars for a million tokens that the model writes")
     top_k: int = _setting(10, "hits that a search returns", at_least=1)
     embedder: str = _setting("static", "static, hashing, or sentence-transformers:NAME_OR_FOLDER")
     reader: str = _setting("span", "what reads the context and answers")
     model: str = _setting("", "a language model that answers: a folder, a hub name, openai:URL#NAME; none when empty")
     window_tokens: int = _setting(0, "the most that a model's prompt and answer may take; 0: what it and memory can")
-    price_in: float = _setting(0.0, "dollars that a million tokens of the model's prompts cost")
-    price_out: float = _setting(0.0, "dollars that a million tokens of the model's answers cost")
     index_dir: str = _setting("", "folder of the index; .selfroute in the corpus, or the user's cache, when empty")
     max_file_bytes: int = _setting(1_000_000, "larger files are not indexed", at_least=1)
     update: bool = _setting(True, "bring the index up to date with the files before it is used")
@@ -174,7 +174,7 @@ def _typed(key: str, value: Any, origin: str) -> Any:
         if isinstance(value, str) and not from_file:
             with suppress(ValueError):
                 value = float(value)
-        if isinstance(value, int | float) and not isinstance(value, bool) and at_least <= value < inf:
+        if isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value >= at_least:
             return float(value)
         expected = f"a number of at least {at_least}"
     elif isinstance(value, str):
@@ -191,8 +191,8 @@ def _check_names(values: Mapping[str, Any]) -> None:
     route = values.get("route", AUTO)
     if route != AUTO and not is_known("backend", route):
         raise UnknownNameError("route", route, (AUTO, *names("backend")))
-    if (prefer := values.get("prefer", BALANCED)) not in PREFERENCES:
-        raise UnknownNameError("preference", prefer, PREFERENCES)
+    if values.get("prefer", PREFERENCES[0]) not in PREFERENCES:
+        raise UnknownNameError("preference", values["prefer"], PREFERENCES)
     for kind in ("policy", "reader", "embedder"):
         name = str(values.get(kind, SETTINGS[kind].default)).partition(":")[0]
         if not is_known(kind, name):

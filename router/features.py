@@ -102,7 +102,7 @@ class Kind:
 def kind_of(text: str) -> Kind:
     """The question's kind, from its words alone."""
     text = text[:MAX_CHARACTERS]
-    plain = _NAME.sub(" it ", text)  # count_lines counts nothing, and Summary summarises nothing
+    plain = unnamed(text, "it")  # count_lines counts nothing, and Summary summarises nothing
     return Kind(
         is_symbol=bool(_ONE_NAME.fullmatch(text) or _NAME.search(_NOT_NAMES.sub(" ", text))),
         is_global=bool(_GLOBAL.search(plain)),
@@ -111,6 +111,11 @@ def kind_of(text: str) -> Kind:
         is_listing=bool(_LISTING.search(plain)),
         is_relational=bool(_RELATIONAL.search(plain)),
     )
+
+
+def unnamed(text: str, put: str) -> str:
+    """The text with another word for each name that is spelled as code spells it."""
+    return _NAME.sub(f" {put} ", text)
 
 
 def names_in(text: str) -> tuple[str, ...]:

@@ -86,7 +86,9 @@ class Within:
     Estimates are those of the question as it is now: a route that can do with less says what it needs within them.
     """
 
-    def __init__(self, query: Query, forced: str = "") -> None:
+    def __init__(self, query: Query, forced: str = "", *, hopeful: bool = False) -> None:
+        """hopeful: whether nothing is refused, since nothing will be begun."""
+        self._hopeful = hopeful
         self.query, self._asked, self._forced = query, query.limits, forced
 
     @property
@@ -106,7 +108,7 @@ class Within:
 
     def refuse_hopeless(self, estimates: Mapping[str, Estimate]) -> None:
         """Raises LimitsError when no route keeps within the limits, or the forced one does not."""
-        wanted = self._wanted(estimates)
+        wanted = {} if self._hopeful else self._wanted(estimates)
         if wanted and all(over(self.query.limits, estimate) for estimate in wanted.values()):
             raise self._refusal(estimates)
 

@@ -1,10 +1,13 @@
-"""The options that commands share."""
+"""Options that several commands share, and the settings that they make."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from selfroute.router.config import Config
 
 # `model` in the contract; every other option is a setting of selfroute.router.config under the same name.
 Question = Annotated[str, typer.Argument(help="- reads it from standard input.", metavar="QUESTION")]
@@ -22,17 +25,6 @@ Window = Annotated[
 ]
 Budget = Annotated[int | None, typer.Option(help="Tokens of context to answer from.", show_default=False)]
 MaxTokens = Annotated[int | None, typer.Option(help="The most tokens that a question may read.", show_default=False)]
-MaxSeconds = Annotated[
-    float | None, typer.Option(help="The most seconds that a question may take.", show_default=False)
-]
-MaxCost = Annotated[float | None, typer.Option(help="The most dollars that a question may cost.", show_default=False)]
-Prefer = Annotated[
-    str | None, typer.Option(help="balanced, quality, speed or cost, within the limits.", show_default=False)
-]
-PriceIn = Annotated[
-    float | None, typer.Option(help="Dollars for a million tokens of the model's prompts.", show_default=False)
-]
-PriceOut = Annotated[float | None, typer.Option(help="The same of its answers.", show_default=False)]
 TopK = Annotated[int | None, typer.Option(help="Hits to return.", show_default=False)]
 Embedder = Annotated[
     str | None, typer.Option(help="static, hashing, or sentence-transformers:NAME.", show_default=False)
@@ -45,3 +37,23 @@ Update = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Prefer = Annotated[
+    str | None, typer.Option(help="What an answer is worth: balanced, quality, speed or cost.", show_default=False)
+]
+MaxSeconds = Annotated[
+    float | None, typer.Option(help="The most seconds that a question may take.", show_default=False)
+]
+MaxCost = Annotated[float | None, typer.Option(help="The most dollars that a question may cost.", show_default=False)]
+PriceIn = Annotated[
+    float | None, typer.Option(help="Dollars for a million tokens that the model reads.", show_default=False)
+]
+PriceOut = Annotated[
+    float | None, typer.Option(help="Dollars for a million tokens that the model writes.", show_default=False)
+]
+
+
+def configured(path: str, **options: Any) -> Config:
+    """The settings for a corpus, with these options."""
+    from selfroute.router.config import load
+
+    return load(path, options)

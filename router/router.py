@@ -27,6 +27,7 @@ from selfroute.types import (
     Estimate,
     Features,
     Hit,
+    Limits,
     Query,
     Usage,
 )
@@ -52,10 +53,12 @@ RECHECK_SECONDS = 2.0  # a search compares the index with the files again after 
 class SelfRouter:
     """Answers questions about one corpus. Any thread may use it; close() or `with` gives the index back.
 
-    backends: by route. route: "auto" lets the policy choose. budget_tokens, max_tokens, max_seconds, max_cost, prefer:
-    of every question that says no others (selfroute.router.limits.Terms). update: whether the index is brought up to
-    date with the files before each question. spares: by route, what answers when the policy chose and a model cannot;
-    none when it is not given. clock: that max_seconds are counted on.
+    backends: by route. route: "auto" lets the policy choose. budget_tokens: tokens of context that retrieval packs; one
+    that is given is also the most that any route may read, unless limits say otherwise. limits: hard ones, and prefer:
+    what an answer is worth to the policy, one of PREFERENCES, of every question that says no others. update: whether
+    the index is brought up to date with the files before each question. spares: by route, what answers when the policy
+    chose and a model cannot; none when it is not given. model: names what answers, for what was learned about it.
+    clock: that seconds are counted on.
     """
 
     def __init__(
@@ -66,19 +69,20 @@ class SelfRouter:
         *,
         route: str = AUTO,
         budget_tokens: int | None = None,
-        max_tokens: int | None = None,
-        max_seconds: float | None = None,
-        max_cost: float | None = None,
+        limits: Limits | None = None,
         prefer: str = BALANCED,
         top_k: int = 10,
         update: bool = True,
         spares: Mapping[str, Backend] | None = None,
+        model: str = "",
         clock: Clock = time.monotonic,
     ) -> None:
+        self.model = model
         self.index, self.backends, self.policy = index, dict(backends), policy
         self._spares = dict(spares or {})
         self._route, self._top_k, self._update, self._clock = route, top_k, update, clock
-        self._terms = Terms(budget_tokens, max_tokens, max_seconds, max_cost, prefer)
+        most = limits or Limits()
+        self._terms = Terms(budget_tokens, most.max_tokens, most.max_seconds, most.max_dollars, prefer)
 
     @classmethod
     def from_path(
@@ -202,9 +206,7 @@ class SelfRouter:
 
     def features(self, text: str, *, budget_tokens: int | None = None) -> Features:
         """What the policy is shown of a question."""
-        if self._update:
-            self.index.update()
-        return extract(Terms(budget_tokens or self._terms.budget_tokens).query(_clean(text), {}), self.index)
+        return self.observe(replace(self.query(text, budget_tokens=budget_tokens), limits=Limits()))[0]
 
     async def aask(self, text: str, *, route: str | None = None, **asked: Unpack[Asked]) -> Answer:
         """`ask` in a thread of its own."""
@@ -250,12 +252,20 @@ class SelfRouter:
             raise UnknownNameError("route", wanted, (AUTO, *self.backends))
         return Forced(wanted)
 
+    def query(self, text: str, **asked: Unpack[Asked]) -> Query:
+        """The question with its budget and its limits; its time begins now. Raises ValueError for a budget below 1."""
+        return self._terms.query(_clean(text), asked, self._clock)
+
+    def observe(self, query: Query) -> tuple[Features, dict[str, Estimate]]:
+        """What a policy decides from, over the files as they are now."""
+        return self._observe(Within(query, hopeful=True))
+
     def _within(self, text: str, route: str | None, asked: Asked) -> Within:
         forced = self._route if route is None else route
-        return Within(self._terms.query(_clean(text), asked, self._clock), "" if forced == AUTO else forced)
+        return Within(self.query(text, **asked), "" if forced == AUTO else forced)
 
     def _observe(self, within: Within) -> tuple[Features, dict[str, Estimate]]:
-        """What a policy decides from, over the files as they are now. Raises LimitsError when no route can be taken."""
+        """The same of a question within its limits. Raises LimitsError when no route can be taken."""
         if self._update:
             self.index.update()
         estimates = self._estimates(within.pass_on())

@@ -41,6 +41,8 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
     "policy": {
         "always-retrieval": "selfroute.router.policies.fixed:AlwaysRetrieval",
         "always-long-context": "selfroute.router.policies.fixed:AlwaysLongContext",
+        "learned": "selfroute.router.policies.learned:LearnedPolicy",
+        "learned-cascade": "selfroute.router.policies.learned:LearnedCascadePolicy",
         "random": "selfroute.router.policies.random:RandomPolicy",
         "rules": "selfroute.router.policies.rules:RulesPolicy",
         "self-route": "selfroute.router.policies.self_route:SelfRoutePolicy",

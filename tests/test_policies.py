@@ -6,8 +6,9 @@ from typing import Literal
 import pytest
 
 from selfroute import Attempt, Chunk, Citation, Decision, Estimate, Features, Generation, Limits, Query, Usage
-from selfroute.registry import names, resolve
+from selfroute.registry import names
 from selfroute.router.base import Policy
+from selfroute.router.build import make_policy
 from selfroute.router.policies.elsewhere import Doubt
 from selfroute.router.policies.fixed import AlwaysLongContext, AlwaysRetrieval, Forced
 from selfroute.router.policies.random import RandomPolicy
@@ -69,7 +70,7 @@ def decided(features: Features, *attempts: Attempt, query: Query = QUERY) -> Dec
 
 @pytest.mark.parametrize("name", names("policy"))
 def test_every_registered_policy_tries_a_route_then_accepts_or_declines(name: str) -> None:
-    policy: Policy = resolve("policy", name)()
+    policy: Policy = make_policy(name)
     assert isinstance(policy, Policy)
     assert policy.name == name
     first = policy.decide(QUERY, PLAIN, ESTIMATES)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SCORERS = ("auto", "exact", "f1", "contained", "contained-all", "citation", "judge")
+AUTO, EXACT, F1, CONTAINED, CONTAINED_ALL, CITATION, JUDGE = (
+    "auto", "exact", "f1", "contained", "contained-all", "citation", "judge",
+)  # fmt: skip
+SCORERS = (AUTO, EXACT, F1, CONTAINED, CONTAINED_ALL, CITATION, JUDGE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +16,7 @@ class Case:
 
     gold_files: paths in the corpus that an answer has to cite. unanswerable: declining is right. path: the folder of
     the corpus, absolute; context: its text instead, a corpus of one file. group: cases of one group are never split
-    between fitting and testing; the corpus by default. kind: for the breakdown. scorer: instead of the run's own.
+    between fitting and testing. kind: for the breakdown. scorer, budget_tokens: instead of the run's own.
     """
 
     id: str
@@ -26,3 +29,4 @@ class Case:
     group: str = ""
     kind: str = ""
     scorer: str = ""
+    budget_tokens: int = 0

@@ -1,0 +1,22 @@
+"""A file of a run, put in its place at once or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from selfroute.errors import ConfigError
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Replaces the file, flushed to the disk first. Raises ConfigError when it cannot be written."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
+    try:
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}", "give another folder: --out DIR") from error
