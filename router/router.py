@@ -182,7 +182,7 @@ class SelfRouter:
             made, given = yield from attempt(backend, within, attempts, others=others, live=live and not attempts)
             attempts.append(noted(made))
             query = within.pass_on(made)
-            estimates = self._estimates(query) if within.any else estimates
+            estimates = self._estimates(query, estimates, attempts) if within.any else estimates
             decisions.append(within.kept(policy.decide(query, features, estimates, attempts), estimates, attempts))
             yield self._decided(decisions[-1], query)
         answer = self._answer(decisions, attempts)
@@ -272,8 +272,13 @@ class SelfRouter:
         within.refuse_hopeless(estimates)
         return extract(within.query, self.index), estimates
 
-    def _estimates(self, query: Query) -> dict[str, Estimate]:
-        return {route: backend.estimate(query) for route, backend in self.backends.items()}
+    def _estimates(
+        self, query: Query, earlier: Mapping[str, Estimate] | None = None, attempts: Sequence[Attempt] = ()
+    ) -> dict[str, Estimate]:
+        """Of every route as things are now; of one that was tried, what was expected of it before."""
+        known = earlier or {}
+        kept = {attempt.route: known[attempt.route] for attempt in attempts if attempt.route in known}
+        return {route: kept.get(route) or backend.estimate(query) for route, backend in self.backends.items()}
 
     def _decided(self, decision: Decision, query: Query) -> DecisionEvent:
         """The decision, and what its route has to say beforehand."""
