@@ -221,7 +221,9 @@ class Writer:
                     raise _as_memory_error(error) from error
                 notes = (f"degraded: memory ran out over {len(read):,} chunks; the best {len(smaller):,} were read",)
                 read = smaller
-        cut = deadline is not None and deadline.left <= 0 and generation.finish == "length"
+        cut = deadline is not None and deadline.left <= 0 and generation.finish in ("length", "untrusted")
+        if cut and not generation.answerable:
+            generation = replace(generation, finish="stopped")
         if cut:
             notes = (*notes, "degraded: the answer ends where its time was up")
         usage = self._bill(generation.usage)

@@ -141,7 +141,7 @@ class Within:
         cheapest = sorted(wanted.values(), key=lambda estimate: (estimate.most_seconds, estimate.most_tokens))
         raised = [options for options in map(self._raised, cheapest) if options]
         others = [route for route, found in estimates.items() if route not in wanted and not excess(self.query, found)]
-        hints = [f"--route {route}" for route in others] + [" ".join(min(raised, key=len))] * bool(raised)
+        hints = [f"--route {route}" for route in others] + [" ".join(min(raised, key=lambda options: len(options)))] * bool(raised)
         return LimitsError(f"{who} within {self._told()}: {needs}", ", or ".join(hints))
 
     def _told(self) -> str:
