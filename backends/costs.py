@@ -26,6 +26,7 @@ T = TypeVar("T")
 # First guesses, of two cores without other work.
 READ_TOKENS_PER_SECOND = 20_000  # of the trained reader
 SEARCH_SECONDS = 0.02
+HICCUP_SECONDS = 0.02  # that another process may take in between, however short the work
 LOAD_SECONDS = 0.3  # of the trained reader, once in a process
 
 
@@ -50,7 +51,7 @@ class Expected:
 def expected(rates: Rates, kind: str, *parts: Part) -> Expected:
     """Of an attempt that consists of these parts."""
     guess = sum(rates.expect(part.kind, part.guess) for part in parts)
-    return Expected(kind, parts, guess, rates.at_most(kind, guess))
+    return Expected(kind, parts, guess, rates.at_most(kind, guess) + HICCUP_SECONDS)
 
 
 class Meter:

@@ -8,6 +8,7 @@ and `env` are often somebody's own code, so they are left out by what a tool put
 from __future__ import annotations
 
 from collections.abc import Set
+from functools import lru_cache
 
 CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"  # https://bford.info/cachedir/
 
@@ -63,6 +64,7 @@ def marked_folder_reason(name: str, inside: Set[str]) -> str:
     return "installed packages" if name == "vendor" and not _VENDOR_MARKS.isdisjoint(inside) else ""
 
 
+@lru_cache(1 << 15)
 def file_reason(name: str) -> str:
     """Why a file of this name is left out, or ""."""
     if name[0] == "." and name not in SHOWN:

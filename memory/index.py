@@ -63,6 +63,7 @@ class Index:
         self._report: UpdateReport | None = None
         self._graph: tuple[View, KnowledgeGraph] | None = None
         self._graph_lock = RLock()
+        self._last_related: tuple[View, str, Related | None] | None = None
 
     @classmethod
     def open(
@@ -145,6 +146,12 @@ class Index:
         """
         if not may_be_relational(query):
             return None
+        view, last = self._keeper.current(), self._last_related
+        if last is None or last[0] is not view or last[1] != query:  # one decision asks several times
+            self._last_related = last = view, query, self._find_related(query)
+        return last[2]
+
+    def _find_related(self, query: str) -> Related | None:
         from selfroute.memory.graph.prominence import FEW, by_prominence
         from selfroute.memory.graph.related import related
 
@@ -222,9 +229,9 @@ class Index:
         """What the index holds, and what was left out."""
         view = self._keeper.current()
         return IndexStats(
-            files=sum(not file.reason for file in view.files),
+            files=view.n_indexed,
             chunks=view.snapshot.n_chunks,
-            tokens=sum(file.n_tokens for file in view.files),
+            tokens=view.n_tokens,
             generation=view.state.generation,
             built_at=view.state.built_at,
             directory=self.directory,

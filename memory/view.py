@@ -34,6 +34,16 @@ class View:
         return np.cumsum([file.n_chunks for file in self.files], dtype=np.int64)
 
     @cached_property
+    def n_indexed(self) -> int:
+        """Files that were indexed."""
+        return sum(not file.reason for file in self.files)
+
+    @cached_property
+    def n_tokens(self) -> int:
+        """Of all chunks."""
+        return sum(file.n_tokens for file in self.files)
+
+    @cached_property
     def _files_by_path(self) -> dict[str, FileRow]:
         return {file.path: file for file in self.files}
 

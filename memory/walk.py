@@ -16,6 +16,8 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 
 from selfroute.errors import CorpusError
@@ -224,7 +226,9 @@ def _link_reason(root: str, link: str) -> str:
 
 def _one_per_path(found: _Found) -> tuple[FileEntry, ...]:
     """The files by path; of several whose names print alike, the one whose name stands so on disk."""
-    files = sorted(found.files, key=lambda file: (file.path, file.raw_path != os.fsencode(file.path), file.raw_path))
+    files = sorted(found.files, key=attrgetter("path"))
+    if any(file.path == following.path for file, following in pairwise(files)):
+        files.sort(key=lambda file: (file.path, file.raw_path != os.fsencode(file.path), file.raw_path))
     one: list[FileEntry] = []
     for file in files:
         if one and one[-1].path == file.path:

@@ -27,7 +27,8 @@ from selfroute.types import (
     Usage,
 )
 
-CLOSING_SECONDS, CLOSING_SHARE = 0.05, 0.05  # kept for what comes after a route, at most a fifth of the whole
+# Kept for what comes after a route, at most a fifth of the whole and never less than the last.
+CLOSING_SECONDS, CLOSING_SHARE, LEAST_SECONDS = 0.05, 0.05, 0.03
 SPARE = 1.25  # that a hint gives beyond what a route may take
 
 
@@ -117,6 +118,7 @@ class Within:
 
         Raises LimitsError when there is neither.
         """
+        self.pass_on()  # deciding took time, too
         chosen = estimates.get(decision.route)
         if decision.action != "try" or chosen is None or not (too_much := over(self.query.limits, chosen)):
             return decision
@@ -141,7 +143,8 @@ class Within:
         cheapest = sorted(wanted.values(), key=lambda estimate: (estimate.most_seconds, estimate.most_tokens))
         raised = [options for options in map(self._raised, cheapest) if options]
         others = [route for route, found in estimates.items() if route not in wanted and not excess(self.query, found)]
-        hints = [f"--route {route}" for route in others] + [" ".join(min(raised, key=lambda options: len(options)))] * bool(raised)
+        fewest = min(raised, key=lambda options: len(options), default=[])
+        hints = [f"--route {route}" for route in others] + [" ".join(fewest)] * bool(fewest)
         return LimitsError(f"{who} within {self._told()}: {needs}", ", or ".join(hints))
 
     def _told(self) -> str:
@@ -170,7 +173,8 @@ class Within:
 
 
 def _deadline(seconds: float, clock: Clock) -> Deadline:
-    return Deadline.after(seconds - min(CLOSING_SECONDS + CLOSING_SHARE * seconds, seconds / 5), clock)
+    closing = max(LEAST_SECONDS, min(CLOSING_SECONDS + CLOSING_SHARE * seconds, seconds / 5))
+    return Deadline.after(seconds - closing, clock)
 
 
 def _needs(limits: Limits, estimate: Estimate) -> str:
