@@ -40,7 +40,7 @@ from selfroute.types import LONG_CONTEXT, RETRIEVAL
 
 CHUNK_TOKENS = 3_000.0
 CHARACTERS_A_TOKEN = 4.0
-MAX_SHARE = 0.28
+MAX_SHARE, PRICE = 0.28, 0.02  # of long context's tokens; of accuracy, for reading everything
 RULE = re.compile(r"compar|\bboth\b|differ|contrast|similar", re.IGNORECASE)
 STAGE = "first"
 N_SAMPLES = 2_000
@@ -140,7 +140,7 @@ def cross_validated(lara: Lara, fold: NDArray[np.intp], seed: int) -> Taken:
     p = {route: np.zeros(shape) for route in lara.right}
     taken = Taken(np.zeros(shape, bool), p, np.zeros(shape), np.zeros(shape), np.zeros(shape, bool))
     for k in sorted(set(fold.tolist())):
-        made = fit(examples(lara, np.flatnonzero(fold != k).tolist()), seed=seed, max_share=MAX_SHARE)
+        made = fit(examples(lara, np.flatnonzero(fold != k).tolist()), seed=seed, max_share=MAX_SHARE, price=PRICE)
         for i in np.flatnonzero(fold == k).tolist():
             decide(lara, made, i, taken)
     return taken

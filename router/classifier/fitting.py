@@ -38,6 +38,14 @@ Matrix = Any
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """What a margin is chosen under: the most of long context's tokens, and the accuracy that all of them cost."""
+
+    max_share: float = MAX_SHARE
+    price: float = PRICE
+
+
+@dataclass(frozen=True, slots=True)
 class Questions:
     """Examples by question. right: (n, models), NaN where a model has none; tokens: (n,)."""
 
@@ -78,8 +86,12 @@ class Questions:
         )
 
 
-def fit(examples: Sequence[Example], *, seed: int = 0, max_share: float = MAX_SHARE) -> Classifier:
-    """Raises ConfigError for too few questions or groups, MissingDependencyError without scikit-learn."""
+def fit(
+    examples: Sequence[Example], *, seed: int = 0, max_share: float = MAX_SHARE, price: float = PRICE
+) -> Classifier:
+    """max_share, price: what the margin is chosen under, as of MAX_SHARE and PRICE.
+
+    Raises ConfigError for too few questions or groups, MissingDependencyError without scikit-learn."""
     try:
         import sklearn  # noqa: F401
     except ImportError as error:
@@ -93,10 +105,10 @@ def fit(examples: Sequence[Example], *, seed: int = 0, max_share: float = MAX_SH
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _fit(data, seed, max_share)
+        return _fit(data, seed, Terms(max_share, price))
 
 
-def _fit(data: Questions, seed: int, max_share: float) -> Classifier:
+def _fit(data: Questions, seed: int, terms: Terms) -> Classifier:
     n = len(data.ids)
     everything = np.arange(n)
     fold = folds(data.groups, N_FOLDS)
@@ -114,9 +126,9 @@ def _fit(data: Questions, seed: int, max_share: float) -> Classifier:
     typical = _round(data.tokens[LONG_CONTEXT].mean(), 1)
     for name in data.numbers:
         curves, p = _calibrated(data, held[name])
-        margin = best_margin(data, p, everything, max_share, name)
+        margin = best_margin(data, p, everything, terms, name)
         stages[name] = replace(whole.stages[name], calibrations=curves, margin=margin, typical_tokens=typical)
-        told[name] = _held_out(data, held[name], fold, max_share, name)
+        told[name] = _held_out(data, held[name], fold, terms, name)
     base = {m: {r: _round(np.nanmean(data.right[r][:, j])) for r in ROUTES} for j, m in enumerate(data.models)}
     base[ANY] = {r: _round(np.nanmean(data.right[r])) for r in ROUTES}
     return Classifier(
@@ -133,7 +145,8 @@ def _fit(data: Questions, seed: int, max_share: float) -> Classifier:
             "models": list(data.models),
             "held_out": told,
             "seed": seed,
-            "max_share": max_share,
+            "max_share": terms.max_share,
+            "price": terms.price,
         },
     )
 
@@ -157,7 +170,7 @@ def recalibrated(prior: Classifier, examples: Sequence[Example], *, max_share: f
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             curves, p = _calibrated(data, held)
-        margin = best_margin(data, p, np.arange(len(data.ids)), max_share, name)
+        margin = best_margin(data, p, np.arange(len(data.ids)), Terms(max_share, PRICE), name)
         stages[name] = replace(
             stage,
             calibrations={**stage.calibrations, **curves},
@@ -360,9 +373,7 @@ def _calibrated(
     return curves, p
 
 
-def best_margin(
-    data: Questions, p: Mapping[str, Vector], inside: NDArray[np.intp], max_share: float, stage: str
-) -> float:
+def best_margin(data: Questions, p: Mapping[str, Vector], inside: NDArray[np.intp], terms: Terms, stage: str) -> float:
     """The gain from which long context is taken: most right, at most max_share of its tokens."""
     gain = (p[LONG_CONTEXT] - p[RETRIEVAL])[inside]
     by_size = _by_size(data)[inside][:, None]
@@ -371,8 +382,8 @@ def best_margin(
     for margin in MARGINS:
         takes = gain > margin * by_size
         share = _share(data, takes, inside, stage)
-        if share <= max_share or margin == MARGINS[-1]:
-            value = float(np.nanmean(np.where(takes, right[LONG_CONTEXT], right[RETRIEVAL]))) - PRICE * share
+        if share <= terms.max_share or margin == MARGINS[-1]:
+            value = float(np.nanmean(np.where(takes, right[LONG_CONTEXT], right[RETRIEVAL]))) - terms.price * share
             best = max(best, (value, float(margin)))
     return _round(best[1])
 
@@ -391,7 +402,7 @@ def _share(data: Questions, takes: NDArray[np.bool_], inside: NDArray[np.intp], 
 
 
 def _held_out(
-    data: Questions, held: Mapping[str, Vector], fold: NDArray[np.intp], max_share: float, stage: str
+    data: Questions, held: Mapping[str, Vector], fold: NDArray[np.intp], terms: Terms, stage: str
 ) -> dict[str, Any]:
     """What the stage is worth on left-out groups, with calibration and margin of the others."""
     from selfroute.router.evaluation.curves import calibration_error
@@ -402,7 +413,7 @@ def _held_out(
     for k in range(N_FOLDS):
         inside, outside = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         _, of_all = _calibrated(data, held, inside)
-        margin = best_margin(data, of_all, inside, max_share, stage)
+        margin = best_margin(data, of_all, inside, terms, stage)
         takes[outside] = ((of_all[LONG_CONTEXT] - of_all[RETRIEVAL]) > margin * _by_size(data)[:, None])[outside]
         for j in range(len(data.models)):
             means = {route: np.nanmean(data.right[route][inside, j]) for route in ROUTES}
