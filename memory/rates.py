@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -119,11 +118,10 @@ def _write(path: Path, kinds: Mapping[str, list[float]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if path.parent.stat().st_uid != os.getuid():
         return
-    handle, name = tempfile.mkstemp(prefix=f".{FILE}.", dir=path.parent)
+    temporary = path.with_name(f".{FILE}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({"format": FORMAT, "ratios": kinds}, file)
-        Path(name).replace(path)
+        temporary.write_text(json.dumps({"format": FORMAT, "ratios": kinds}), encoding="utf-8")
+        temporary.replace(path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise

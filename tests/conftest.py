@@ -1,6 +1,13 @@
-"""What every test stands on: a user's cache of its own, so that no run changes or sees the machine's."""
+"""What every test stands on: a cache of its own, so that no test sees what another one took, or the machine's."""
 
-import os
-import tempfile
+from pathlib import Path
 
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="selfroute-tests-")
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that holds the user's cache for one test, and for the processes that it starts."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
