@@ -16,11 +16,24 @@ from selfroute.backends.base import Attempting, Progress
 from selfroute.backends.cards import explained
 from selfroute.backends.citations import verify
 from selfroute.backends.context import choose
+from selfroute.backends.costs import (
+    Expected,
+    Meter,
+    Part,
+    check,
+    expected,
+    in_time,
+    kind_of_work,
+    load,
+    loading,
+    rates_for,
+    stopped,
+)
 from selfroute.backends.described import is_described, with_described
 from selfroute.backends.generating import Writer, finish
-from selfroute.backends.retrieval import LOADING_SECONDS, TOP_K, is_loaded
-from selfroute.backends.scoring import forecast, score_all
-from selfroute.errors import ContextOverflowError
+from selfroute.backends.retrieval import TOP_K
+from selfroute.backends.scoring import Scored, forecast, score_all
+from selfroute.errors import ContextOverflowError, OutOfTimeError
 from selfroute.memory.rates import Rates
 from selfroute.models.base import ChunkScorer, Reader
 from selfroute.models.explaining import asks_to_explain
@@ -38,8 +51,9 @@ EXPLAINING_BUDGETS = 4  # question budgets that a card may be made of
 
 # Priors, until policies are learned for the reader at hand. Long context's share right on LaRA, mean of 13 models.
 P_CORRECT = 0.65
-SCORING = "long-context.score"  # what scoring takes, of what it was forecast to
 TOKENS_PER_SECOND = 1_000_000  # of the evidence reader on one core, index included
+CARD_SECONDS, CLOSING_SECONDS = 0.4, 0.05  # first guesses, on two cores
+READS_FOR_LAST = 0.5  # of the time that is left, at most, is kept for the last reading
 
 
 class LongContextBackend:
@@ -55,31 +69,72 @@ class LongContextBackend:
         writer: Writer | None = None,
         block_chunks: int = BLOCK_CHUNKS,
         progress: Progress | None = None,
+        rates: Rates | None = None,
     ) -> None:
-        """writer: answers instead of the reader, from a context that it keeps while the index does not change."""
+        """writer: answers instead of the reader, from a context that it keeps while the index does not change.
+
+        rates: what things take; those of the machine if not given, while the index keeps what was learned.
+        """
+        self._rates = rates or rates_for(index)
         self._index, self._reader, self._writer, self._block_chunks = index, reader, writer, block_chunks
         self._progress: Progress = progress or (lambda stage, done, total: None)
-        self._rates = Rates(index.directory, keeps=index.keeps_scores)
 
     def estimate(self, query: Query) -> Estimate:
-        """The whole corpus, at the reader's pace or the model's, without what was read for the question before."""
+        """The whole corpus, at the reader's pace or the model's, without what was read for the question before.
+
+        A question that asks for an explanation is expected to get a card, and may need the corpus read all the same.
+        """
         if self._writer:
             room = self._writer.room(query)
             n_tokens = self._writer.corpus_tokens(self._index, room)
             resident = self._writer.resident(self._index)
-            return self._writer.estimate(P_CORRECT, n_tokens, room, n_resident=resident)
+            room = room if query.limits.max_context_tokens is None else min(room, query.limits.max_context_tokens)
+            return self._writer.estimate(P_CORRECT, query, n_tokens, room, n_resident=resident)
         n_tokens = self._index.stats.tokens
-        if isinstance(self._reader, ChunkScorer):
-            seconds = forecast(query.text, self._index, self._reader).seconds
-            loading = 0.0 if is_loaded(self._reader) else LOADING_SECONDS
-            high = self._rates.get(SCORING, 1.0).high_of(seconds) + 2 * loading
-            return Estimate(P_CORRECT, seconds + loading, n_tokens, seconds_high=high)
-        seconds = n_tokens / TOKENS_PER_SECOND
-        return Estimate(P_CORRECT, seconds, n_tokens, seconds_high=3 * seconds + 0.1)
+        reading = self._expected(query)
+        if not asks_to_explain(query.text):
+            return Estimate(
+                P_CORRECT,
+                reading.seconds,
+                n_tokens,
+                room_tokens=query.limits.max_context_tokens,
+                seconds_high=reading.high,
+            )
+        card, n_card = self._expected_of_card(), min(n_tokens, EXPLAINING_BUDGETS * query.budget_tokens)
+        return Estimate(
+            P_CORRECT,
+            card.seconds,
+            n_card,
+            room_tokens=query.limits.max_context_tokens,
+            seconds_high=card.high + reading.high,
+            tokens_high=n_tokens,
+        )
+
+    def _expected(self, query: Query) -> Expected:
+        """Of reading everything with a reader."""
+        rates, reader = self._rates, self._reader
+        if not isinstance(reader, ChunkScorer):
+            n_tokens = max(1, self._index.stats.tokens)
+            kind = kind_of_work("all", reader)
+            return expected(rates, f"long-context {kind}", Part(kind, n_tokens / TOKENS_PER_SECOND))
+        told = forecast(query.text, self._index, reader)
+        first = loading(reader)
+        what = "known" if told.scoring == 0 else "first" if first else "read"
+        return expected(
+            rates,
+            f"long-context {what} {kind_of_work('', reader)}",
+            *first,
+            Part("find", told.finding),
+            Part(kind_of_work("paced" if told.paced else "score", reader), told.scoring),
+            Part(kind_of_work("finish", reader), told.finishing + CLOSING_SECONDS),
+        )
+
+    def _expected_of_card(self) -> Expected:
+        return expected(self._rates, "long-context card", Part("large card", CARD_SECONDS))
 
     def announce(self, query: Query) -> str:
         """What will be scored and how long that takes, when it is more than some seconds; nothing before a card."""
-        limit = query.limits.max_tokens
+        limit = _limit(query)
         refused = limit is not None and self._index.stats.tokens > limit
         if self._writer or refused or not isinstance(self._reader, ChunkScorer):
             return ""
@@ -94,22 +149,27 @@ class LongContextBackend:
         """Reads every chunk. The attempt's chunks are those that its last reading chose from; spans point into them.
 
         after: those of its chunks that are still there count as cached.
-        Raises ContextOverflowError when the corpus is larger than query.limits.max_tokens; nothing is read then.
+        Raises ContextOverflowError when the corpus is larger than query.limits allow; nothing is read then.
         """
         if self._writer:
             return (yield from self._write(self._writer, query, live))
         stats = self._index.stats
-        limit = query.limits.max_tokens
+        limit = _limit(query)
         if limit is not None and stats.tokens > limit:
             raise ContextOverflowError(
                 stats.tokens, limit, f"ask with --route retrieval, or --max-tokens {stats.tokens} for the whole corpus"
             )
-        explanation = self._explain(query, after)
-        if explanation is not None:
-            return explanation
-        if isinstance(self._reader, ChunkScorer):
-            return self._score(self._reader, query, after)
-        return self._read(query, after)
+        started = perf_counter()
+        try:
+            explanation = self._explain(query, after)
+            if explanation is not None:
+                return explanation
+            if isinstance(self._reader, ChunkScorer):
+                return self._score(self._reader, query, after)
+            return self._read(query, after)
+        except OutOfTimeError:
+            usage = Usage(prefill_seconds=perf_counter() - started, peak_bytes=peak_bytes())
+            return stopped(self.name, "before the corpus was read", usage)
 
     def _explain(self, query: Query, after: Attempt | None) -> Attempt | None:
         """A card for a question that asks for an explanation: lines of what search finds, and the graph's facts.
@@ -118,9 +178,11 @@ class LongContextBackend:
         """
         if not asks_to_explain(query.text):
             return None
-        started = perf_counter()
+        started, meter = perf_counter(), Meter(self._rates, self._expected_of_card())
         hits = self._index.search(query.text, top_k=TOP_K_OF_LESS)
+        check(query)
         chunks = choose(hits, EXPLAINING_BUDGETS * query.budget_tokens, self._index)
+        check(query)
         made = explained(query.text, chunks, self._index)
         if made is None:
             return None
@@ -128,28 +190,43 @@ class LongContextBackend:
         n_cached = sum(chunk.n_tokens for chunk in chunks if chunk.id in known)
         usage = _usage(sum(chunk.n_tokens for chunk in chunks), n_cached, made.generation, started, perf_counter())
         citations = verify(made.generation, made.chunks, self._index)
+        meter.lap("large card")
+        meter.done()
         notes = (*made.notes, f"made of {len(chunks)} chunks that search found, and of the knowledge graph")
         return Attempt(self.name, made.generation, citations, usage, made.chunks, notes)
 
     def _score(self, scorer: ChunkScorer, query: Query, after: Attempt | None) -> Attempt:
-        """Every chunk by its score, then the best of them together."""
-        started, was_loaded = perf_counter(), is_loaded(self._reader)
-        expected = forecast(query.text, self._index, scorer).seconds
-        limit = query.limits.max_seconds
-        until = None if limit is None else started + limit
-        found = score_all(query.text, self._index, scorer, self._progress, known_ids=_ids(after), until=until)
+        """Every chunk by its score, then the best of them together; what the time suffices for, when that is less."""
+        meter = Meter(self._rates, takes := self._expected(query))
+        guesses = {part.kind.partition(" ")[0]: part for part in takes.parts}
+        started, deadline = perf_counter(), query.limits.deadline
+        load(scorer, meter)
+        last = guesses["finish"]
+        if deadline is not None:
+            kept = min(self._rates.at_most(last.kind, last.guess), READS_FOR_LAST * max(0.0, deadline.left))
+            deadline = deadline.earlier(kept)
+        found = score_all(query.text, self._index, scorer, self._progress, known_ids=_ids(after), deadline=deadline)
         prefilled = perf_counter()
-        best = found.best()
-        generation, best = self._or_described(query, self._reader.read(query.text, best), best)
+        best, reader = found.best(), in_time(self._reader, query.limits.deadline)
+        try:
+            generation, best = self._or_described(query, reader.read(query.text, best), best)
+        except OutOfTimeError:
+            usage = Usage(found.n_tokens, found.cached_tokens, 0, prefilled - started, perf_counter() - prefilled)
+            return stopped(self.name, "in its last reading", usage, _left(found))
         usage = _usage(found.n_tokens, found.cached_tokens, generation, started, prefilled)
         known = f", {found.n_known:,} of them in an earlier reading" if found.n_known else ""
-        if found.n_unread:
-            made = self._attempt(generation, best, usage, found.n_chunks - found.n_unread, known)
-            note = f"degraded: {found.n_unread:,} chunks were left unread to keep within the limit on seconds"
-            return replace(made, notes=(note, *made.notes), degraded=True)
-        if was_loaded:
-            self._rates.learn(SCORING, expected, usage.seconds)
-        return self._attempt(generation, best, usage, found.n_chunks, known)
+        attempt = self._attempt(generation, best, usage, found.n_chunks - found.n_left, known)
+        if found.n_left:
+            return _cut(attempt, found)
+        for part in takes.parts:
+            work = part.kind.partition(" ")[0]
+            took = {"find": found.finding_seconds, "finish": perf_counter() - prefilled}.get(work)
+            if work in ("paced", "score"):
+                took = found.scoring_seconds
+            if took is not None:
+                self._rates.learn(part.kind, part.guess, took)
+        meter.done()
+        return attempt
 
     def _or_described(self, query: Query, read: Generation, best: list[Chunk]) -> tuple[Generation, list[Chunk]]:
         """The generation and what it quotes; lines of what search finds where it was declined and they cover it."""
@@ -162,6 +239,7 @@ class LongContextBackend:
     def _read(self, query: Query, after: Attempt | None) -> Attempt:
         """Every block, then together what was quoted of them."""
         known = _ids(after)
+        reader, meter = in_time(self._reader, query.limits.deadline), Meter(self._rates, self._expected(query))
         n_tokens = n_cached = n_done = 0
         kept: list[tuple[float, Chunk]] = []
         declined: Generation | None = None
@@ -169,7 +247,8 @@ class LongContextBackend:
         n_chunks = self._index.stats.chunks
         self._progress("read", 0, n_chunks)
         for block in _blocks(self._index.chunks(), self._block_chunks):
-            generation = self._reader.read(query.text, block)
+            check(query)
+            generation = reader.read(query.text, block)
             best: dict[int, float] = {}
             for span in generation.spans:
                 best[span.chunk] = max(span.score, best.get(span.chunk, span.score))
@@ -184,8 +263,12 @@ class LongContextBackend:
 
         chunks = [chunk for _, chunk in sorted(kept, key=lambda item: -item[0])]
         nothing = declined or Generation("", answerable=False, finish="declined")
-        generation = self._reader.read(query.text, chunks) if chunks else nothing
-        return self._attempt(generation, chunks, _usage(n_tokens, n_cached, generation, started, prefilled), n_done)
+        generation = reader.read(query.text, chunks) if chunks else nothing
+        usage = _usage(n_tokens, n_cached, generation, started, prefilled)
+        attempt = self._attempt(generation, chunks, usage, n_done)
+        meter.lap(kind_of_work("all", self._reader))
+        meter.done()
+        return attempt
 
     def _attempt(
         self, generation: Generation, chunks: Sequence[Chunk], usage: Usage, n_read: int, known: str = ""
@@ -197,16 +280,20 @@ class LongContextBackend:
 
     def _write(self, writer: Writer, query: Query, live: bool) -> Attempting:
         """Lets the model read everything, once for every state of the index, and answer."""
-        stats, room, limit = self._index.stats, writer.room(query), query.limits.max_tokens
+        stats, room, limit = (
+            self._index.stats,
+            writer.room(query),
+            _least(writer.allowed(query), query.limits.max_context_tokens),
+        )
+        began = perf_counter()
         n_tokens = writer.corpus_tokens(self._index, room)
         if n_tokens > room:
             raise ContextOverflowError(
                 n_tokens, max(0, room), "ask with --route retrieval, or --window-tokens with more"
             )
-        n_prompt = n_tokens + writer.asked(query)
-        if limit is not None and n_prompt > limit:
+        if limit is not None and n_tokens > limit:
             raise ContextOverflowError(
-                n_prompt, limit, f"ask with --route retrieval, or --max-tokens {n_prompt} for the whole corpus"
+                n_tokens, max(0, limit), "ask with --route retrieval, or higher limits: --max-tokens, --max-cost"
             )
         self._progress("read", 0, stats.chunks)
         chunks = tuple(self._index.chunks())
@@ -215,11 +302,33 @@ class LongContextBackend:
             return [hit.chunk for hit in self._index.search(query.text, top_k=min(len(chunks), TOP_K_OF_LESS))]
 
         attempt = yield from writer.write(
-            self.name, query, chunks, self._index, best_first=best_first, live=live, keep=stats.generation
+            self.name, query, chunks, self._index, best_first=best_first, live=live, keep=stats.generation, began=began
         )
         self._progress("read", stats.chunks, stats.chunks)
         notes = (f"read {len(attempt.chunks):,} of {stats.chunks:,} chunks, of {stats.files:,} files",)
         return replace(attempt, notes=(*notes, *attempt.notes))
+
+
+def _limit(query: Query) -> int | None:
+    """Tokens of the corpus that a reader may read."""
+    return _least(query.limits.max_tokens, query.limits.max_context_tokens)
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _left(found: Scored) -> tuple[str, ...]:
+    n = found.n_chunks
+    return (f"{found.n_left:,} of {n:,} chunks ({found.left_tokens:,} tokens) were not read: the time was up",)
+
+
+def _cut(attempt: Attempt, found: Scored) -> Attempt:
+    """The attempt over a part of the corpus: that it found nothing there says nothing of the rest."""
+    generation = attempt.generation
+    if not generation.answerable:
+        generation = replace(generation, finish="stopped")
+    return replace(attempt, generation=generation, notes=(*_left(found), *attempt.notes), degraded=True)
 
 
 def _ids(after: Attempt | None) -> frozenset[str]:

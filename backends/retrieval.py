@@ -11,35 +11,48 @@ from selfroute.backends.base import Attempting, Progress
 from selfroute.backends.cards import Card, explained
 from selfroute.backends.citations import verify
 from selfroute.backends.context import arrange, choose
+from selfroute.backends.costs import (
+    READ_TOKENS_PER_SECOND,
+    SEARCH_SECONDS,
+    Expected,
+    Meter,
+    Part,
+    check,
+    expected,
+    in_time,
+    kind_of_work,
+    load,
+    loading,
+    rates_for,
+    stopped,
+)
 from selfroute.backends.described import with_described
 from selfroute.backends.generating import Writer, finish
 from selfroute.backends.relations import GraphAnswer, from_graph
-from selfroute.errors import ContextOverflowError
+from selfroute.errors import ContextOverflowError, OutOfTimeError
+from selfroute.memory.graph.nodes import CERTAIN
 from selfroute.memory.rates import Rates
 from selfroute.models.base import Reader
+from selfroute.models.explaining import asks_to_explain
 from selfroute.models.metering import peak_bytes
 from selfroute.models.tokenizer import wordpiece
-from selfroute.types import RETRIEVAL, Attempt, Chunk, Estimate, Generation, Hit, Query, Usage
+from selfroute.types import RETRIEVAL, Attempt, Chunk, Estimate, Hit, Query, Usage
 
 if TYPE_CHECKING:
     from selfroute.memory.index import Index
 
 TOP_K = 24  # hits asked for; what the budget has no room for is left out
 N_BEST = 10  # hits that an answer is expected among: those left out are named in the attempt
+LEAST_TOKENS = 1_500  # that are worth a search, when there is no time for more
+NEARLY_FULL = 0.9  # of a budget: more than that was cut to it, and says nothing of what there was to pack
 N_JUDGED = 12  # chunks in which the reader looks for what a model did not find
 EARLIER = "earlier attempt"  # in Hit.via
 COARSER = 2  # the built-in count of a text over that of a model's own tokenizer, at most
 
 # Priors, until policies are learned for the reader at hand. Retrieval's share right on LaRA, mean of 13 models.
 P_CORRECT = 0.67
-
-# Priors, until they were measured where the index lies: seconds of a search, seconds a token of the trained reader on
-# two cores, and the share of the budget that is packed.
-SEARCH_SECONDS, TOKEN_SECONDS, PACKED = 0.03, 1 / 20_000, 0.7
-LEAST_READ_TOKENS = 512  # a reading of less is not worth beginning; what does not fit the time is left unread
-LOADING_SECONDS = 1.0  # of the reader, in a process that has not read yet
-SEARCHING, READING, PACKING = "retrieval.search", "retrieval.read", "retrieval.packed"
-NO_TIME = "no time was left to read"
+PACKED = 1.3  # times the tokens of TOP_K mean chunks: what packing makes of them; a first guess
+GRAPH_SECONDS, CARD_SECONDS, CLOSING_SECONDS = 0.02, 0.1, 0.05  # first guesses, on two cores
 
 
 class RetrievalBackend:
@@ -56,29 +69,87 @@ class RetrievalBackend:
         top_k: int = TOP_K,
         cards: bool = True,
         progress: Progress | None = None,
+        rates: Rates | None = None,
     ) -> None:
-        """writer: answers instead of the reader. cards: whether what asks for an explanation is answered by a card."""
+        """writer: answers instead of the reader. cards: whether what asks for an explanation is answered by a card.
+
+        rates: what things take; those of the machine if not given, while the index keeps what was learned.
+        """
         self._index, self._reader, self._writer, self._top_k = index, reader, writer, top_k
         self._cards = cards
-        self._rates = Rates(index.directory, keeps=index.keeps_scores)
+        self._rates = rates or rates_for(index)
         self._progress: Progress = progress or (lambda stage, done, total: None)
 
     def estimate(self, query: Query) -> Estimate:
-        """At most the budget, at most the corpus."""
+        """What is expected to be packed and read: nothing, where the graph answers; at most the budget."""
+        if self._answers_from_graph(query):
+            takes = self._expected_of_graph()
+            return Estimate(P_CORRECT, takes.seconds, 0, seconds_high=takes.high, tokens_high=0)
         if self._writer:
-            room = self._writer.room(query)
-            return self._writer.estimate(P_CORRECT, min(_budget(query), self._index.stats.tokens, max(1, room)), room)
-        n_tokens = max(0, min(_budget(query), self._index.stats.tokens))
-        search, read = self._rates.get(SEARCHING, SEARCH_SECONDS), self._rates.get(READING, TOKEN_SECONDS)
-        packed = min(1.0, self._rates.get(PACKING, PACKED).per_unit) * n_tokens
-        loading = 0.0 if is_loaded(self._reader) else LOADING_SECONDS
-        return Estimate(
-            P_CORRECT,
-            search.of(1) + read.of(packed) + loading,
-            n_tokens,
-            seconds_high=search.high_of(1) + read.high_of(n_tokens) + 2 * loading,
-            seconds_least=search.high_of(1) + read.high_of(min(n_tokens, LEAST_READ_TOKENS)) + 2 * loading,
-        )
+            room, most = self._writer.room(query), self._budget(query)
+            n_tokens = self._expected_tokens(min(most, room))
+            return self._writer.estimate(P_CORRECT, query, n_tokens, room, high=max(1, min(most, room)))
+        most = self._budget(query)
+        n_tokens = self._expected_tokens(most)
+        takes, high = self._expected(query, n_tokens)
+        return Estimate(P_CORRECT, takes.seconds, n_tokens, seconds_high=high, tokens_high=max(1, most))
+
+    def _answers_from_graph(self, query: Query) -> bool:
+        """Whether the graph knows; a model is asked all the same where it is not sure."""
+        found = self._index.related(query.text)
+        if found is None:
+            return False
+        sure = not found.asked.described and all(edge.certainty == CERTAIN for edge in found.edges)
+        return self._writer is None or sure
+
+    def _expected_of_graph(self) -> Expected:
+        return expected(self._rates, "retrieval graph", Part("graph", GRAPH_SECONDS))
+
+    def _expected_tokens(self, most: int) -> int:
+        """What packing will come to, as it did before; at least 1."""
+        return max(1, min(most, self._index.stats.tokens, round(self._rates.expect(self._packing, self._packs))))
+
+    @property
+    def _packing(self) -> str:
+        return kind_of_work("pack", self._writer.generator if self._writer else self)
+
+    @property
+    def _packs(self) -> float:
+        """A first guess at what packing comes to, without a budget."""
+        stats = self._index.stats
+        return PACKED * self._top_k * stats.tokens / max(1, stats.chunks)
+
+    def _expected(self, query: Query, n_tokens: int) -> tuple[Expected, float]:
+        """Of a reader, and the most of it: for a card, too, which may turn out not to hold, and is read for then."""
+        search, closing = Part("search", SEARCH_SECONDS), Part("close", CLOSING_SECONDS)
+        read = Part(kind_of_work("read", self._reader), n_tokens / READ_TOKENS_PER_SECOND)
+        parts = (search, *loading(self._reader), read, closing)
+        kind = "retrieval first" if len(parts) > 3 else "retrieval read"
+        reading = expected(self._rates, f"{kind} {kind_of_work('', self._reader)}", *parts)
+        if not (self._cards and asks_to_explain(query.text)):
+            return reading, reading.high
+        card = expected(self._rates, "retrieval card", search, Part("card", CARD_SECONDS), closing)
+        return card, max(reading.high, card.high)
+
+    def _budget(self, query: Query) -> int:
+        """Tokens of chunks that may be read; below 1: none. A reader reads less when the time is short."""
+        if self._writer:
+            allowed = self._writer.allowed(query)
+            return query.budget_tokens if allowed is None else min(query.budget_tokens, allowed)
+        limits = query.limits
+        most = query.budget_tokens if limits.max_tokens is None else min(query.budget_tokens, limits.max_tokens)
+        return most if limits.max_seconds is None else self._readable(query, most, limits.max_seconds)
+
+    def _readable(self, query: Query, most: int, seconds: float) -> int:
+        """Of so many tokens at most, those that can be read in time; all of them when that is too few to be of use."""
+        n_tokens = self._expected_tokens(most)
+        if self._expected(query, n_tokens)[1] <= seconds:
+            return most
+        least = min(LEAST_TOKENS, n_tokens)
+        fast, slow = (self._expected(query, n)[1] for n in (least, n_tokens))
+        if fast > seconds or slow <= fast:
+            return most
+        return least + int((n_tokens - least) * (seconds - fast) / (slow - fast))  # it is linear in the tokens
 
     def answer(self, query: Query, *, after: Attempt | None = None) -> Attempt:
         """What stream() comes to."""
@@ -93,73 +164,78 @@ class RetrievalBackend:
 
         after: its chunks are read again where the budget has room behind this search's own, and count as cached.
         """
+        of_graph_takes = Meter(self._rates, self._expected_of_graph())
         started = perf_counter()
         of_graph = from_graph(query.text, self._index)
         if of_graph is not None and (self._writer is None or of_graph.generation.confidence == 1.0):
-            return self._from_graph(of_graph, perf_counter() - started)
-        budget = _budget(query)
-        self._progress("search", 0, 1)
-        hits = self._index.search(query.text, top_k=self._top_k)
-        self._progress("search", 1, 1)
-        earlier = after.chunks if after else ()
+            of_graph_takes.lap("graph")
+            attempt = self._from_graph(of_graph, perf_counter() - started)
+            of_graph_takes.done()
+            return attempt
         if self._writer:
-            return (yield from self._write(self._writer, query, hits, earlier, live))
-        chunks = choose([*hits, *(Hit(chunk, 0.0, (EARLIER,)) for chunk in earlier)], budget, self._index)
-        chunks, unread = self._in_time(query, chunks, perf_counter() - started)
-        context = arrange(chunks, budget)
-        packed = perf_counter()
-        was_loaded = is_loaded(self._reader)
+            return (yield from self._write(self._writer, query, after.chunks if after else (), live))
+        return self._read(query, after.chunks if after else ())
 
-        self._progress("read", 0, len(chunks))
-        explanation = explained(query.text, chunks, self._index) if self._cards else None
-        made = explanation or (self._by_reader(query.text, chunks) if chunks or not unread else _no_time())
+    def _read(self, query: Query, earlier: Sequence[Chunk]) -> Attempt:
+        """Searches, packs, and lets the reader read, or makes a card."""
+        budget = self._budget(query)
+        meter = Meter(self._rates, self._expected(query, self._expected_tokens(budget))[0])
+        started = perf_counter()
+        read = False
+        context = arrange((), budget)
+        try:
+            hits = self._search(query)
+            chunks = choose([*hits, *(Hit(chunk, 0.0, (EARLIER,)) for chunk in earlier)], budget, self._index)
+            context = arrange(chunks, budget)
+            packed = perf_counter()
+            meter.lap("search")
+            check(query)
+            self._progress("read", 0, len(chunks))
+            explanation = explained(query.text, chunks, self._index) if self._cards else None
+            meter.lap("card")
+            if explanation is None:
+                load(self._reader, meter)
+                read = True
+            made = explanation or self._by_reader(query, chunks)
+        except OutOfTimeError:
+            usage = Usage(
+                prompt_tokens=context.n_tokens, prefill_seconds=perf_counter() - started, peak_bytes=peak_bytes()
+            )
+            return stopped(self.name, f"while {len(context.chunks)} chunks were read", usage)
+        meter.lap(kind_of_work("read", self._reader) if read else "", context.n_tokens / READ_TOKENS_PER_SECOND)
         self._progress("read", len(chunks), len(chunks))
-        read = perf_counter()
+        done = perf_counter()
 
-        self._learn(
-            context.n_tokens, min(budget, self._index.stats.tokens), packed - started, read - packed, was_loaded
-        )
         known = {chunk.id for chunk in earlier}
         usage = Usage(
             prompt_tokens=context.n_tokens,
             cached_tokens=sum(chunk.n_tokens for chunk in chunks if chunk.id in known),
             new_tokens=wordpiece().count(made.generation.text),
             prefill_seconds=packed - started,
-            decode_seconds=read - packed,
+            decode_seconds=done - packed,
             peak_bytes=peak_bytes(),
         )
         citations = verify(made.generation, made.chunks, self._index, whole=explanation is None)
         notes = (*self._notes(hits, chunks, budget), *made.notes)
-        if unread:
-            notes = (f"degraded: {unread} chunks were left unread to keep within the limit on seconds", *notes)
+        hurried = budget < min(query.budget_tokens, query.limits.max_tokens or query.budget_tokens)
+        if hurried:
+            notes = (f"degraded: the time was enough for {budget:,} tokens", *notes)
+        meter.lap("close")
+        if not earlier and context.n_tokens < NEARLY_FULL * budget:
+            self._rates.learn(self._packing, self._packs, context.n_tokens)
+        meter.done()
         left_out = _left_out(hits, chunks)
-        return Attempt(
-            self.name, made.generation, citations, usage, made.chunks, notes, bool(unread), left_out=left_out
-        )
+        return Attempt(self.name, made.generation, citations, usage, made.chunks, notes, hurried, left_out)
 
-    def _in_time(self, query: Query, chunks: list[Chunk], spent: float) -> tuple[list[Chunk], int]:
-        """The best of the chunks that can be read within what is left of the question's seconds; how many cannot."""
-        if query.limits.max_seconds is None:
-            return chunks, 0
-        loading = 0.0 if is_loaded(self._reader) else 2 * LOADING_SECONDS
-        a_token = self._rates.get(READING, TOKEN_SECONDS).high_of(1)
-        room = (query.limits.max_seconds - spent - loading) / a_token
-        kept = 0
-        for chunk in chunks:
-            room -= max(chunk.n_tokens, 32)
-            if room < 0:
-                break
-            kept += 1
-        return chunks[:kept], len(chunks) - kept
+    def _search(self, query: Query) -> list[Hit]:
+        self._progress("search", 0, 1)
+        hits = self._index.search(query.text, top_k=self._top_k)
+        self._progress("search", 1, 1)
+        return hits
 
-    def _learn(self, n_tokens: int, n_most: int, searching: float, reading: float, was_loaded: bool) -> None:
-        self._rates.learn(SEARCHING, 1, searching)
-        if was_loaded:  # else the reading paid for the loading
-            self._rates.learn(READING, n_tokens, reading)
-        self._rates.learn(PACKING, n_most, n_tokens)
-
-    def _by_reader(self, question: str, chunks: Sequence[Chunk]) -> Card:
-        read = with_described(question, self._reader.read(question, chunks), chunks, self._index)
+    def _by_reader(self, query: Query, chunks: Sequence[Chunk]) -> Card:
+        reader = in_time(self._reader, query.limits.deadline)
+        read = with_described(query.text, reader.read(query.text, chunks), chunks, self._index)
         return Card(read, tuple(chunks), read.notes)
 
     def _from_graph(self, known: GraphAnswer, seconds: float) -> Attempt:
@@ -170,27 +246,24 @@ class RetrievalBackend:
         citations = verify(known.generation, known.chunks, self._index)
         return Attempt(self.name, known.generation, citations, usage, known.chunks, known.notes)
 
-    def _write(self, writer: Writer, query: Query, hits: list[Hit], earlier: Sequence[Chunk], live: bool) -> Attempting:
+    def _write(self, writer: Writer, query: Query, earlier: Sequence[Chunk], live: bool) -> Attempting:
         """Packs by the model's own count, and lets it answer."""
-        room = writer.room(query)
-        limit = query.limits.max_tokens
-        if limit == query.budget_tokens:  # a budget is of context alone
-            limit = None
-        if limit is not None and writer.asked(query) >= limit:
-            raise ContextOverflowError(
-                writer.asked(query), limit, f"--max-tokens {writer.asked(query) + LEAST_READ_TOKENS}, or no model"
-            )
-        budget = min(_budget(query), room, room if limit is None else limit - writer.asked(query))
+        began = perf_counter()
+        hits = self._search(query)
+        room, most = writer.room(query), self._budget(query)
+        budget = min(most, room)
         found = [*hits, *(Hit(chunk, 0.0, (EARLIER,)) for chunk in earlier)]
         best_first = writer.fit(choose(found, COARSER * budget, self._index), budget) if room > 0 else []
-        if room < 1 or (hits and not best_first and room < _budget(query)):
+        if room < 1 or (hits and not best_first and room < most):
             window = writer.generator.context_length
             raise ContextOverflowError(
                 window - room + 1, window, "ask a shorter question, or give --window-tokens more, or a larger model"
             )
         ordered = arrange(best_first, budget).chunks
+        if not earlier and (packed := writer.tokens(ordered)) < NEARLY_FULL * budget:
+            self._rates.learn(self._packing, self._packs, packed)
         attempt = yield from writer.write(
-            self.name, query, ordered, self._index, best_first=lambda: best_first, live=live
+            self.name, query, ordered, self._index, best_first=lambda: best_first, live=live, began=began
         )
         notes = self._notes(hits, list(attempt.chunks), budget)
         read = set(attempt.chunks)
@@ -205,7 +278,10 @@ class RetrievalBackend:
         if attempt.generation.finish != "declined" or not best or not getattr(self._reader, "calibrated", False):
             return attempt
         started = perf_counter()
-        reading = self._reader.read(query.text, best)
+        try:
+            reading = in_time(self._reader, query.limits.deadline).read(query.text, best)
+        except OutOfTimeError:
+            return attempt
         usage = attempt.usage + Usage(decode_seconds=perf_counter() - started)
         return replace(attempt, usage=usage, reading=reading)
 
@@ -224,21 +300,7 @@ class RetrievalBackend:
         return notes
 
 
-def is_loaded(reader: Reader) -> bool:
-    """Whether a reader can read at once; one that does not say so has nothing to load."""
-    return bool(getattr(reader, "is_loaded", True))
-
-
-def _no_time() -> Card:
-    return Card(Generation("", answerable=False, finish="declined", notes=(NO_TIME,)), (), (NO_TIME,))
-
-
 def _left_out(hits: Sequence[Hit], chunks: Sequence[Chunk]) -> tuple[Chunk, ...]:
     """Those of the best hits that were not read, by themselves or as an equal text."""
     read = {chunk.content_hash or chunk.id for chunk in chunks}
     return tuple(hit.chunk for hit in hits[:N_BEST] if (hit.chunk.content_hash or hit.chunk.id) not in read)
-
-
-def _budget(query: Query) -> int:
-    limit = query.limits.max_tokens
-    return query.budget_tokens if limit is None else min(query.budget_tokens, limit)

@@ -14,6 +14,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from selfroute.backends.base import Progress
+from selfroute.backends.costs import in_time
+from selfroute.deadline import Deadline
+from selfroute.errors import OutOfTimeError
 from selfroute.memory.reader_scores import ReaderScores, can_keep, chunk_key
 from selfroute.models.base import ChunkScorer
 from selfroute.types import Chunk
@@ -23,9 +26,6 @@ if TYPE_CHECKING:
 
 BATCH_CHUNKS = 32
 N_BEST = 16  # chunks for the last reading, 4,000 tokens: a list has at most 12 answers
-FULL_CHUNK = 256  # tokens
-LOADING_SECONDS = 1.0  # of the reader and a first batch
-SLOW = 1.5  # factor on the slowest batch so far, before the next one is begun
 LONG_SECONDS = 5.0  # a reading that takes longer is announced
 
 # Of the trained reader on two cores without other work, until it was measured where the index lies.
@@ -37,8 +37,9 @@ SCAN_TOKENS_PER_SECOND = 1_000_000  # of going through an index whose scores are
 class Scored:
     """The best chunks so far, and what all of them came to.
 
-    n_known: those whose scores were kept of an earlier reading; cached_tokens: theirs, and those of known_ids.
-    n_unread: those for which there was no time.
+    n_known: those whose scores were kept of an earlier reading; cached_tokens: theirs, and those of known_ids. n_left,
+    left_tokens: of the chunks, those that the time did not suffice for. scoring_seconds, finding_seconds: of scoring,
+    and of going through the index for what is known.
     """
 
     n_best: int
@@ -46,7 +47,10 @@ class Scored:
     n_tokens: int = 0
     n_known: int = 0
     cached_tokens: int = 0
-    n_unread: int = 0
+    n_left: int = 0
+    left_tokens: int = 0
+    scoring_seconds: float = 0.0
+    finding_seconds: float = 0.0
     _kept: list[tuple[float, int, Chunk]] = field(default_factory=list)
 
     def best(self) -> list[Chunk]:
@@ -54,6 +58,13 @@ class Scored:
         self._kept.sort(key=lambda kept: (-kept[0], kept[1]))
         del self._kept[self.n_best :]
         return [chunk for _, _, chunk in self._kept]
+
+    def leave(self, batch: Sequence[tuple[int, Chunk]], known_ids: Collection[str]) -> None:
+        """Takes back what was counted of chunks that are not scored."""
+        n_tokens = sum(chunk.n_tokens for _, chunk in batch)
+        self.n_left, self.left_tokens = self.n_left + len(batch), self.left_tokens + n_tokens
+        self.n_tokens -= n_tokens
+        self.cached_tokens -= sum(chunk.n_tokens for _, chunk in batch if chunk.id in known_ids)
 
     def offer(self, score: float, place: int, chunk: Chunk) -> None:
         """Keeps the chunk if it is among the best. place: in the index."""
@@ -65,10 +76,18 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What scoring every chunk will take. n_known: about as many chunks are known already."""
+    """What scoring every chunk will take. n_known: about as many chunks are known already.
+
+    finding, scoring, finishing: its parts in seconds: going through the index, what must be read, the last reading.
+    paced: by the pace of a reading here, and not by a first guess.
+    """
 
     seconds: float
     n_known: int
+    finding: float = 0.0
+    scoring: float = 0.0
+    finishing: float = 0.0
+    paced: bool = False
 
     def told(self, index: Index) -> str:
         """One line for a person who will wait, "" when it is not long."""
@@ -88,10 +107,12 @@ def forecast(question: str, index: Index, scorer: ChunkScorer) -> Forecast:
     """From the pace of the last reading here and the number of scores that are kept; nothing is read."""
     stats = index.stats
     with ReaderScores(index.directory, scorer.fingerprint, create=False, keeps=index.keeps_scores) as scores:
-        n_known, pace = min(scores.n_known(question), stats.chunks), scores.tokens_per_second or TOKENS_PER_SECOND
-    n_tokens = stats.tokens / max(1, stats.chunks)
-    n_read = stats.chunks - n_known + min(N_BEST, stats.chunks)
-    return Forecast(n_read * n_tokens / pace + stats.tokens / SCAN_TOKENS_PER_SECOND, n_known)
+        n_known, measured = min(scores.n_known(question), stats.chunks), scores.tokens_per_second
+    pace, n_tokens = measured or TOKENS_PER_SECOND, stats.tokens / max(1, stats.chunks)
+    scoring = (stats.chunks - n_known) * n_tokens / pace
+    finishing = min(N_BEST, stats.chunks) * n_tokens / pace
+    finding = stats.tokens / SCAN_TOKENS_PER_SECOND
+    return Forecast(scoring + finishing + finding, n_known, finding, scoring, finishing, measured is not None)
 
 
 def score_all(
@@ -102,20 +123,19 @@ def score_all(
     *,
     known_ids: Collection[str] = (),
     n_best: int = N_BEST,
-    until: float | None = None,
+    deadline: Deadline | None = None,
 ) -> Scored:
     """Scores every chunk of the index. progress: called with ("read", done, total), once at first and per batch.
 
-    known_ids: chunks that another route has read; they are scored, and count as cached. until: the time, as
-    perf_counter() tells it, at which the last reading has to be done as well; what is not scored by then is not read.
+    known_ids: chunks that another route has read; they are scored, and count as cached. deadline: the chunks that are
+    not scored then are left out, and not counted.
     """
-    found = Scored(n_best)
+    found, started = Scored(n_best), perf_counter()
+    scorer = in_time(scorer, deadline)
     seconds = n_timed = 0.0
     progress("read", 0, index.stats.chunks)
     with ReaderScores(index.directory, scorer.fingerprint, keeps=index.keeps_scores) as scores:
         known = scores.known(question)
-        pace = scores.tokens_per_second or TOKENS_PER_SECOND
-        slowest = LOADING_SECONDS if not getattr(scorer, "is_loaded", True) else BATCH_CHUNKS * FULL_CHUNK / pace
         for place, chunk in enumerate(index.chunks()):
             found.n_chunks += 1
             found.n_tokens += chunk.n_tokens
@@ -127,28 +147,30 @@ def score_all(
                 found.offer(score, place, chunk)
         n_done = found.n_known
         progress("read", n_done, found.n_chunks)
+        ready = perf_counter()
+        found.finding_seconds = ready - started
         for batch in _batches(index, known) if n_done < found.n_chunks else ():
-            if until is not None and perf_counter() + SLOW * (slowest + _last_reading(n_best, pace)) > until:
-                found.n_unread = found.n_chunks - n_done
-                break
+            n_batch = sum(chunk.n_tokens for _, chunk in batch)
+            if found.n_left or (deadline is not None and deadline.left <= 0):
+                found.leave(batch, known_ids)
+                continue
             began = perf_counter()
-            news = scorer.score(question, [chunk for _, chunk in batch]).tolist()
-            took = perf_counter() - began
-            slowest = took if n_done == found.n_known else max(slowest, took)
+            try:
+                news = scorer.score(question, [chunk for _, chunk in batch]).tolist()
+            except OutOfTimeError:
+                found.leave(batch, known_ids)
+                continue
             if n_done > found.n_known:  # the first batch loads the model
-                seconds += took
-                n_timed += sum(chunk.n_tokens for _, chunk in batch)
+                seconds += perf_counter() - began
+                n_timed += n_batch
             added = {chunk_key(chunk): score for (_, chunk), score in zip(batch, news, strict=True)}
             scores.keep(question, added, n_timed / seconds if n_timed and seconds else None)
             for (place, chunk), score in zip(batch, news, strict=True):
                 found.offer(score, place, chunk)
             n_done += len(batch)
             progress("read", n_done, max(n_done, found.n_chunks))
+    found.scoring_seconds = perf_counter() - ready
     return found
-
-
-def _last_reading(n_best: int, pace: float) -> float:
-    return n_best * FULL_CHUNK / pace
 
 
 def _batches(index: Index, known: dict[bytes, float]) -> Iterator[Sequence[tuple[int, Chunk]]]:

@@ -63,6 +63,7 @@ class Index:
         self._report: UpdateReport | None = None
         self._graph: tuple[View, KnowledgeGraph] | None = None
         self._graph_lock = RLock()
+        self._last_related: tuple[View, str, Related | None] | None = None
 
     @classmethod
     def open(
@@ -145,6 +146,12 @@ class Index:
         """
         if not may_be_relational(query):
             return None
+        view, last = self._keeper.current(), self._last_related
+        if last is None or last[0] is not view or last[1] != query:  # one decision asks several times
+            self._last_related = last = view, query, self._find_related(query)
+        return last[2]
+
+    def _find_related(self, query: str) -> Related | None:
         from selfroute.memory.graph.prominence import FEW, by_prominence
         from selfroute.memory.graph.related import related
 

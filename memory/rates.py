@@ -1,87 +1,127 @@
-"""How much of something another thing takes on this machine, learned from use and kept beside the index.
+"""How long things take on this machine: what each kind of work really took, over what was expected of it.
 
-A rate is what one unit takes, say seconds a token: a moving mean of what was measured, and how far above it the last
-measurements came. All of it is derived: a file that is damaged or cannot be written is as if there were none.
+Of every kind the last N_KEPT ratios are kept as logarithms, in one small file in the user's cache, for all corpora.
+Their median corrects what is expected next, so that a first guess need only have the right shape; their largest says
+how long it may take. A kind that was never seen has three made-up ratios, which lose their weight as it is used.
+
+All of it is derived: a file that is damaged or not ours is ignored, and where nothing can be written nothing is kept.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from math import isfinite
+from functools import cache
+from math import exp, isfinite, log
 from pathlib import Path
-from threading import Lock
+from statistics import median
+from threading import RLock
+
+from selfroute.memory import location
 
 FILE = "rates.json"
-MAX_BYTES = 1 << 16
-NEWEST = 0.25  # share of the newest measurement in the mean
-N_KEPT = 32  # measurements whose distance from what was expected is remembered
-N_KNOWN = 8  # from which their worst is believed
-UNKNOWN, LEAST, MARGIN = 3.0, 1.5, 1.25  # factors on what is expected: before that, at least, and on the worst
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """per_unit: expected. high: a factor on it that is hardly ever passed."""
-
-    per_unit: float
-    high: float
-
-    def of(self, units: float) -> float:
-        """What so many units are expected to take."""
-        return self.per_unit * units
-
-    def high_of(self, units: float) -> float:
-        """What they hardly ever take more than."""
-        return self.per_unit * self.high * units
+FORMAT = 1
+N_KEPT = 48
+MAX_KINDS = 400
+MAX_LOG = 12.0  # of a ratio that can be meant: six figures
+PRIOR = (-0.7, 0.0, 0.7)  # half as long, as expected, twice as long
+BEYOND = 0.15  # of the way from the median to the largest of N_KEPT, to where about one in a hundred lies
 
 
 class Rates:
-    """The rates of one folder. Any thread may use it; of two processes the last to write is kept. Nothing is raised."""
+    """Ratios of real to expected, by kind of work. Any thread may use it, several processes may share the file."""
 
-    def __init__(self, directory: Path, *, keeps: bool = True) -> None:
-        """keeps: False knows nothing and learns nothing, so that what is estimated does not depend on what was asked
-        before."""
-        self._path, self._lock, self._keeps = directory / FILE, Lock(), keeps
-        self._found: dict[str, tuple[float, list[float]]] | None = None if keeps else {}
+    def __init__(self, path: Path | None = None, *, learns: bool = True) -> None:
+        """path: of the file; None keeps nothing beyond this object's life. learns: False expects what was guessed, so
+        that what is expected does not depend on what was asked before."""
+        self._path, self._learns = path, learns
+        self._lock = RLock()
+        self._kept = _read(path) if path else {}
+        self._news: set[str] = set()
 
-    def get(self, name: str, prior: float) -> Rate:
-        """The rate of that name; the prior until something was measured."""
+    @staticmethod
+    def of_machine() -> Rates:
+        """Those of the user's cache, one object for a process."""
+        return _opened(location.user_cache() / FILE)
+
+    def expect(self, kind: str, guess: float) -> float:
+        """The median, for a first guess."""
+        return guess * exp(median(self._ratios(kind)))
+
+    def at_most(self, kind: str, guess: float) -> float:
+        """What about one in a hundred is above."""
+        ratios = self._ratios(kind)
+        middle, largest = median(ratios), max(ratios)
+        return guess * exp(largest + BEYOND * (largest - middle))
+
+    def n_seen(self, kind: str) -> int:
+        """How many real ones are kept."""
         with self._lock:
-            per_unit, ratios = self._all().get(name, (prior, []))
-        high = max(LEAST, MARGIN * max(ratios)) if len(ratios) >= N_KNOWN else max([UNKNOWN, *ratios])
-        return Rate(per_unit, high)
+            return len(self._kept.get(kind, ()))
 
-    def learn(self, name: str, units: float, amount: float) -> None:
-        """Takes a measurement: so many units took that much."""
-        if not (self._keeps and units > 0 and amount > 0 and isfinite(units) and isfinite(amount)):
+    def learn(self, kind: str, guess: float, real: float) -> None:
+        """Keeps what something really took that was guessed at so."""
+        if (
+            not self._learns
+            or guess <= 0
+            or real <= 0
+            or not isfinite(ratio := log(real / guess))
+            or abs(ratio) > MAX_LOG
+        ):
             return
-        measured = amount / units
         with self._lock:
-            found = self._all()
-            if name in found:
-                expected, ratios = found[name]
-                kept = [*ratios, round(measured / expected, 4)][-N_KEPT:]
-                found[name] = (1 - NEWEST) * expected + NEWEST * measured, kept
-            else:
-                found[name] = measured, []
-            self._write(found)
+            self._kept[kind] = [*self._kept.pop(kind, ()), round(ratio, 3)][-N_KEPT:]  # the latest kind comes last
+            self._news.add(kind)
 
-    def _all(self) -> dict[str, tuple[float, list[float]]]:
-        if self._found is None:
-            self._found = {}
-            with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-                if self._path.stat().st_size <= MAX_BYTES:
-                    for name, (per_unit, ratios) in json.loads(self._path.read_text(encoding="utf-8")).items():
-                        good = [float(x) for x in ratios if isfinite(float(x)) and float(x) > 0][-N_KEPT:]
-                        if isfinite(float(per_unit)) and float(per_unit) > 0:
-                            self._found[str(name)] = float(per_unit), good
-        return self._found
+    def save(self) -> None:
+        """Writes what was learned since the last time, whole or not at all; other processes' kinds stay."""
+        with self._lock:
+            if self._path is None or not self._news:
+                return
+            theirs = {kind: ratios for kind, ratios in _read(self._path).items() if kind not in self._news}
+            self._kept = {**self._kept, **theirs, **{kind: self._kept[kind] for kind in self._news}}
+            self._kept = dict(list(self._kept.items())[-MAX_KINDS:])
+            self._news.clear()
+            with suppress(OSError):
+                _write(self._path, self._kept)
 
-    def _write(self, found: dict[str, tuple[float, list[float]]]) -> None:
-        temporary = self._path.with_name(f".{FILE}.{os.getpid()}")
-        with suppress(OSError):
-            temporary.write_text(json.dumps(found), encoding="utf-8")
-            temporary.replace(self._path)
+    def _ratios(self, kind: str) -> list[float]:
+        with self._lock:
+            kept = self._kept.get(kind, ())
+        return [*PRIOR, *kept][-N_KEPT:]
+
+
+@cache
+def _opened(path: Path) -> Rates:
+    return Rates(path)
+
+
+def _read(path: Path) -> dict[str, list[float]]:
+    """What the file holds, nothing when it is not as _write() leaves it."""
+    try:
+        stored = json.loads(path.read_bytes())
+        kinds = stored["ratios"] if stored["format"] == FORMAT else {}
+        return {str(kind): [_ratio(one) for one in kinds[kind]][-N_KEPT:] for kind in kinds}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return {}
+
+
+def _ratio(stored: object) -> float:
+    if isinstance(stored, bool) or not isinstance(stored, int | float) or not abs(stored) <= MAX_LOG:
+        raise ValueError("not a ratio")
+    return float(stored)
+
+
+def _write(path: Path, kinds: Mapping[str, list[float]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if path.parent.stat().st_uid != os.getuid():
+        return
+    temporary = path.with_name(f".{FILE}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps({"format": FORMAT, "ratios": kinds}), encoding="utf-8")
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, runtime_checkable
 
+from selfroute.deadline import Deadline
 from selfroute.types import Chunk, Generation
 
 if TYPE_CHECKING:
@@ -102,4 +103,30 @@ class Generator(Protocol):
 
     def stream(self, question: str, handle: object, *, max_new_tokens: int = 512) -> Stream:
         """The same answer piece by piece; nothing is given of an answer that declines."""
+        ...
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """A reader or a generator that can be stopped between two pieces of its work."""
+
+    def until(self, deadline: Deadline) -> Self:
+        """The same, sharing what is loaded, which does not go on when the time is up.
+
+        It raises OutOfTimeError then; a generator that has begun its answer ends it there, as finish="length".
+        """
+        ...
+
+
+@runtime_checkable
+class Loadable(Protocol):
+    """A reader that loads its weights when it is first used, or when load() is called."""
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether they are in memory."""
+        ...
+
+    def load(self) -> None:
+        """Loads them, if they are not."""
         ...

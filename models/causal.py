@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
 
+from selfroute.deadline import Deadline
 from selfroute.errors import ConfigError, ContextOverflowError, DeviceMemoryError
 from selfroute.models.base import Stream
 from selfroute.models.encoding import Encoder
@@ -73,6 +74,13 @@ class CausalGenerator:
         self._encoder = Encoder(tokenizer)
         self._fences = fresh_nonce((), nonce)  # one word for the life of this object: equal prompts are equal
         self._ends = _end_ids(self._model, tokenizer)
+        self._deadline: Deadline | None = None
+
+    def until(self, deadline: Deadline) -> CausalGenerator:
+        """The same model, which reads no block and writes no token more when the time is up."""
+        hasty = copy.copy(self)
+        hasty._deadline = deadline
+        return hasty
 
     @property
     def context_length(self) -> int:
@@ -95,7 +103,7 @@ class CausalGenerator:
         with self._memory(len(ids)):
             cache = DynamicCache(config=self._model.config)
             self._read(ids, cache)
-        return Handle(self, tuple(chunks), prompt, len(ids), cache, perf_counter() - started)
+        return Handle(self._model, tuple(chunks), prompt, len(ids), cache, perf_counter() - started)
 
     def generate(self, question: str, handle: object, *, max_new_tokens: int = 512) -> Generation:
         """The whole answer. Raises ContextOverflowError when the question leaves no room, and DeviceMemoryError."""
@@ -103,7 +111,7 @@ class CausalGenerator:
 
     def stream(self, question: str, handle: object, *, max_new_tokens: int = 512) -> Stream:
         """The same answer piece by piece."""
-        if not isinstance(handle, Handle) or handle.owner is not self:
+        if not isinstance(handle, Handle) or handle.owner is not self._model:
             raise TypeError("the handle is not one of this generator's prefill()")
         draft, answer = Draft(handle.chunks, handle.prompt.nonce), _Answer()
         yield from draft.write(self._pieces(question, handle, max_new_tokens, answer))
@@ -130,7 +138,7 @@ class CausalGenerator:
                 if text.startswith(given) and not text.endswith("\ufffd") and len(text) > len(given):
                     yield text[len(given) :]
                     given = text
-                if len(ids) == room:
+                if len(ids) == room or (self._deadline is not None and self._deadline.left <= 0):
                     answer.finish = "length"
                     break
                 token = self._read([token], cache)
@@ -153,6 +161,8 @@ class CausalGenerator:
         logits = None
         with torch.inference_mode(), quiet():
             for start in range(0, len(ids), self._block_tokens):
+                if self._deadline is not None and len(ids) > 1:  # an answer that was begun is ended, not broken off
+                    self._deadline.check()
                 block = torch.tensor([list(ids[start : start + self._block_tokens])], device=self._device)
                 logits = self._model(input_ids=block, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
             assert logits is not None

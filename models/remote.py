@@ -7,37 +7,43 @@ since the server's own tokenizer is not at hand. What an answer took is the serv
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from selfroute.deadline import Deadline
 from selfroute.errors import (
     ConfigError,
     ContextOverflowError,
     MissingDependencyError,
     ModelServerError,
+    OutOfTimeError,
     SelfRouteError,
 )
 from selfroute.models.base import Stream
 from selfroute.models.metering import peak_bytes
 from selfroute.models.prompt import Prompt, fresh_nonce, make_prompt
+from selfroute.models.racing import raced
 from selfroute.models.retrying import Patience, retry_after
 from selfroute.models.tokenizer import wordpiece
 from selfroute.models.wire import Late, make_client, named
 from selfroute.models.writing import Draft, drain
 from selfroute.types import Chunk, Generation, Usage
 
+T = TypeVar("T")
 PLACEHOLDER_KEY = "none"  # local servers want a key and do not look at it
 DEFAULT_WINDOW = 32_768  # tokens, when the server does not say what its model can hold
 COUNT_FACTOR = 1.3
 MAX_CHARACTERS = 32  # of an answer, for each token that it may have
 _ASK_SECONDS = 5.0  # for the server's list of models
 _ASK_AGAIN_SECONDS = 60.0
+_BEYOND_SECONDS = 1.0  # that a request may outlive a deadline, unheard
 _WINDOW_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx", "n_ctx_train")
 _EXAMPLE = "--model openai:http://127.0.0.1:8000/v1#NAME"
 
@@ -70,8 +76,8 @@ class RemoteGenerator:
         """
         self._url, self._name = _parse(address)
         self._key = api_key or PLACEHOLDER_KEY
-        self._window, self._patience = window_tokens, patience or Patience()
-        self._ask_after = 0.0
+        self._window, self._patience = _Window(window_tokens), patience or Patience()
+        self._deadline: Deadline | None = None
         self._fences = fresh_nonce((), nonce)
         try:
             import langchain_openai  # noqa: F401 (loaded now, so that its absence is known now)
@@ -84,9 +90,22 @@ class RemoteGenerator:
 
         Asks the server, unless it was given; again when the server did not say and _ASK_AGAIN_SECONDS have passed.
         """
-        if not self._window and time.monotonic() >= self._ask_after:
-            self._window, self._ask_after = self._ask_window(), time.monotonic() + _ASK_AGAIN_SECONDS
-        return self._window or DEFAULT_WINDOW
+        window = self._window
+        if not window.tokens and time.monotonic() >= window.ask_after:
+            window.ask_after = time.monotonic() + _ASK_AGAIN_SECONDS
+            try:
+                window.tokens = next(self._in_time(self._ask_window() for _ in range(1)))
+            except OutOfTimeError:
+                window.ask_after = 0.0
+                raise
+        return window.tokens or DEFAULT_WINDOW
+
+    def until(self, deadline: Deadline) -> RemoteGenerator:
+        """The same model, whose server is not waited for when the time is up."""
+        hasty = copy.copy(self)
+        seconds = min(self._patience.deadline_seconds, max(0.0, deadline.left) + _BEYOND_SECONDS)
+        hasty._deadline, hasty._patience = deadline, replace(self._patience, deadline_seconds=seconds)
+        return hasty
 
     def count_tokens(self, text: str) -> int:
         """Tokens of `text`, estimated."""
@@ -116,7 +135,7 @@ class RemoteGenerator:
         if not isinstance(handle, Handle):
             raise TypeError("the handle is not one of this generator's prefill()")
         draft, reply = Draft(handle.chunks, handle.prompt.nonce), _Reply()
-        yield from draft.write(self._tries(question, handle, max_new_tokens, reply))
+        yield from draft.write(self._ended(self._tries(question, handle, max_new_tokens, reply), reply))
         counted = handle.n_tokens + self.count_tokens(handle.prompt.ask(question))
         usage = Usage(
             prompt_tokens=reply.prompt_tokens or counted,
@@ -127,6 +146,18 @@ class RemoteGenerator:
             peak_bytes=peak_bytes(),
         )
         return draft.generation(usage, reply.finish or "stop")
+
+    def _ended(self, pieces: Iterator[str], reply: _Reply) -> Iterator[str]:
+        """The pieces that come in time. Raises OutOfTimeError when none does."""
+        try:
+            yield from self._in_time(pieces)
+        except OutOfTimeError:
+            if not reply.text:
+                raise
+            reply.finish = "length"
+
+    def _in_time(self, items: Iterator[T]) -> Iterator[T]:
+        return items if self._deadline is None else raced(items, self._deadline)
 
     def _tries(self, question: str, handle: Handle, max_new_tokens: int, reply: _Reply) -> Iterator[str]:
         """The pieces of the answer, over as many tries as it takes."""
@@ -240,6 +271,14 @@ class RemoteGenerator:
         except Exception:  # it need not have such a list; what is wrong with it shows when it is asked
             pass
         return 0
+
+
+@dataclass
+class _Window:
+    """What the model can hold, 0 while that is not known; ask_after: on the monotonic clock."""
+
+    tokens: int
+    ask_after: float = 0.0
 
 
 class _Broken(Exception):

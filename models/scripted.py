@@ -5,10 +5,12 @@ Its replies pass through the same checks as any model's, so what a test sees is 
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from selfroute.deadline import Deadline
 from selfroute.errors import ContextOverflowError, UnknownNameError
 from selfroute.models.base import Stream
 from selfroute.models.metering import peak_bytes
@@ -51,6 +53,13 @@ class ScriptedGenerator:
         self._window = window_tokens or context_length
         self._fences = fresh_nonce((), nonce)
         self.prompts: list[str] = []
+        self._deadline: Deadline | None = None
+
+    def until(self, deadline: Deadline) -> ScriptedGenerator:
+        """The same model, which writes no word more when the time is up."""
+        hasty = copy.copy(self)
+        hasty._deadline = deadline
+        return hasty
 
     @property
     def context_length(self) -> int:
@@ -63,6 +72,8 @@ class ScriptedGenerator:
 
     def prefill(self, chunks: Sequence[Chunk]) -> Handle:
         """Makes the prompt."""
+        if self._deadline is not None:
+            self._deadline.check()
         prompt = make_prompt(chunks, fresh_nonce(chunks, self._fences))
         n_tokens = self.count_tokens(prompt.instructions) + self.count_tokens(prompt.context)
         if n_tokens >= self._window:
@@ -82,15 +93,23 @@ class ScriptedGenerator:
         first, handle.used = not handle.used, True
         words = re.findall(r"\s*\S+\s*?", self._reply(self.prompts[-1]))
         draft = Draft(handle.chunks, handle.prompt.nonce)
-        yield from draft.write(_each(words[:max_new_tokens]))
+        written: list[str] = []
+        yield from draft.write(self._each(words[:max_new_tokens], written))
         n_context = self.count_tokens(parts[0]) + self.count_tokens(parts[1])
         usage = Usage(
             prompt_tokens=n_context + self.count_tokens(parts[2]),
             cached_tokens=0 if first else n_context,
-            new_tokens=min(len(words), max_new_tokens),
+            new_tokens=len(written),
             peak_bytes=peak_bytes(),
         )
-        return draft.generation(usage, "length" if len(words) > max_new_tokens else "stop")
+        return draft.generation(usage, "length" if len(words) > len(written) else "stop")
+
+    def _each(self, words: list[str], written: list[str]) -> Iterator[str]:
+        for word in words:
+            if self._deadline is not None and self._deadline.left <= 0:
+                return
+            written.append(word)
+            yield word
 
 
 def obedient(prompt: str) -> str:
@@ -120,7 +139,3 @@ def decline(prompt: str) -> str:
 
 
 REPLIES: dict[str, Reply] = {"first": first, "obedient": obedient, "decline": decline}
-
-
-def _each(words: list[str]) -> Iterator[str]:
-    yield from words

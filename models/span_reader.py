@@ -7,6 +7,7 @@ it is cut from the chunk's text by the characters that its tokens stand for.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from functools import cache
 from hashlib import blake2b
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from selfroute.deadline import Deadline
 from selfroute.models import span_choice, span_windows, tokenizer, weights
 from selfroute.models.base import TermWeight
 from selfroute.models.calibration import Calibration
@@ -60,6 +62,13 @@ class SpanReader:
         """
         self._scores = SpanScores(folder, threads=threads)
         self._calibration = calibration or Calibration.read(GRAPH, folder)
+        self._deadline: Deadline | None = None
+
+    def until(self, deadline: Deadline) -> SpanReader:
+        """The same reader over the same network, which raises OutOfTimeError before a window when the time is up."""
+        hasty = copy.copy(self)
+        hasty._deadline = deadline
+        return hasty
 
     @property
     def is_loaded(self) -> bool:
@@ -139,8 +148,8 @@ class SpanReader:
                 if first < end:
                     inputs.append(Window(span_windows.assemble(asked, header, pieces.ids[first:end]), len(asked)))
                     places.append((n, len(asked) + len(header) + 2, pieces, first, end))
-        found = []
-        for (start, stop), (n, at, pieces, first, end) in zip(self._scores.score(inputs), places, strict=True):
+        found, scored = [], self._scores.score(inputs, self._deadline)
+        for (start, stop), (n, at, pieces, first, end) in zip(scored, places, strict=True):
             start, stop = start[at : at + end - first].copy(), stop[at : at + end - first].copy()
             marks = [i for i, token in enumerate(pieces.ids[first:end]) if span_windows.is_mark(token)]
             start[marks] = stop[marks] = NEVER

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from selfroute.deadline import Deadline
+
 GRAPH = "reader-minilm.onnx"
 MAX_THREADS = 4
 
@@ -74,15 +76,26 @@ class SpanScores:
             if self._session is None:
                 self._session = _session(weights.checked(GRAPH, self._folder))
 
-    def score(self, windows: Sequence[Window]) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """(T,) start and (T,) end scores of each window, in order; the longest are begun first. Raises as load()."""
+    def score(
+        self, windows: Sequence[Window], deadline: Deadline | None = None
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """(T,) start and (T,) end scores of each window, in order; the longest are begun first.
+
+        Raises as load(), and OutOfTimeError when the deadline comes before the last window.
+        """
         self.load()
+
+        def one(window: Window) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            if deadline is not None:
+                deadline.check()
+            return self._score(window)
+
         order = sorted(range(len(windows)), key=lambda i: -len(windows[i].ids))
         if min(self.threads, len(windows)) <= 1:
-            found = [self._score(windows[i]) for i in order]
+            found = [one(windows[i]) for i in order]
         else:
             with ThreadPoolExecutor(min(self.threads, len(windows))) as pool:
-                found = list(pool.map(self._score, [windows[i] for i in order]))
+                found = list(pool.map(one, [windows[i] for i in order]))
         return [scores for _, scores in sorted(zip(order, found, strict=True), key=lambda pair: pair[0])]
 
     def _score(self, window: Window) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -8,21 +8,23 @@ from dataclasses import replace
 from selfroute.backends.base import Backend, Streaming
 from selfroute.errors import ContextOverflowError, DeviceMemoryError, ModelServerError, SelfRouteError
 from selfroute.router.events import TokensEvent
-from selfroute.types import Attempt, Query
+from selfroute.router.limits import Within
+from selfroute.types import Attempt
 
 _CANNOT = (ModelServerError, DeviceMemoryError, ContextOverflowError)
 
 
 def attempt(
-    backend: Backend, query: Query, attempts: Sequence[Attempt], *, others: Sequence[Backend], live: bool
+    backend: Backend, within: Within, attempts: Sequence[Attempt], *, others: Sequence[Backend], live: bool
 ) -> Generator[TokensEvent, None, tuple[Attempt, bool]]:
     """Gives the answer's pieces as they come, if live; returns the attempt, and whether its pieces were given.
 
     others: asked in order when the model cannot, the last one is the built-in reader. A server that is gone leaves only
-    that one. The attempt is degraded then, and its first note says why. Nothing else is tried once pieces were given.
+    that one, and the question's limits those that still keep within them. The attempt is degraded then, and its first
+    note says why. Nothing else is tried once pieces were given.
     Raises the first error when none can.
     """
-    after = attempts[-1] if attempts else None
+    query, after = within.query, attempts[-1] if attempts else None
     left, first, given = [backend, *others], None, False
     while left:
         current = left.pop(0)
@@ -45,6 +47,8 @@ def attempt(
             first = first or error
             if isinstance(error, ModelServerError):
                 left = left[-1:]
+            query = within.pass_on()
+            left = [other for other in left if within.fits(other.estimate(query))]
             continue
         return (made if first is None else _degraded(made, first, current)), given
     assert first is not None

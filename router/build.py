@@ -147,8 +147,7 @@ def make_policy(name: str, answering: str = "", directory: Path | None = None) -
 
 
 def _writer(config: Config, model: Generator | None) -> Writer | None:
-    prices = config.price_in / 1e6, config.price_out / 1e6
-    return Writer(model, prices=prices) if model else None
+    return Writer(model, price_in=config.price_in, price_out=config.price_out) if model else None
 
 
 def answering_model(config: Config, reader: Reader | None = None, model: Generator | None = None) -> str:

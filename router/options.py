@@ -44,6 +44,12 @@ MaxSeconds = Annotated[
     float | None, typer.Option(help="The most seconds that a question may take.", show_default=False)
 ]
 MaxCost = Annotated[float | None, typer.Option(help="The most dollars that a question may cost.", show_default=False)]
+PriceIn = Annotated[
+    float | None, typer.Option(help="Dollars for a million tokens that the model reads.", show_default=False)
+]
+PriceOut = Annotated[
+    float | None, typer.Option(help="Dollars for a million tokens that the model writes.", show_default=False)
+]
 
 
 def configured(path: str, **options: Any) -> Config:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from selfroute.backends.base import Announcing
+from selfroute.deadline import Clock
 from selfroute.errors import SelfRouteError, UnknownNameError
 from selfroute.router.attempting import attempt
 from selfroute.router.events import AnswerEvent, DecisionEvent, Event, TokensEvent
 from selfroute.router.features import extract
 from selfroute.router.hidden_text import noted
-from selfroute.router.limits import Spending
+from selfroute.router.limits import Asked, Terms, Within
 from selfroute.router.policies.fixed import Forced
 from selfroute.types import (
-    DEFAULT_BUDGET_TOKENS,
-    PREFERENCES,
+    BALANCED,
     Answer,
     Attempt,
     Citation,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 N_SEARCHED = 10  # chunks that are looked at when nothing was read
 NOT_FOUND = "Not found in this corpus."
+STOPPED = "Not answered: the time was up."
 RECHECK_SECONDS = 2.0  # a search compares the index with the files again after this long; a question always does
 
 
@@ -52,10 +54,11 @@ class SelfRouter:
     """Answers questions about one corpus. Any thread may use it; close() or `with` gives the index back.
 
     backends: by route. route: "auto" lets the policy choose. budget_tokens: tokens of context that retrieval packs; one
-    that is given is also the most that any route may read, unless limits say otherwise. limits: hard ones, by question.
-    prefer: what an answer is worth to the policy, one of PREFERENCES. update: whether the index
-    is brought up to date with the files before each question. spares: by route, what answers when the policy chose and
-    a model cannot; none when it is not given. model: names what answers, for what was learned about it.
+    that is given is also the most that any route may read, unless limits say otherwise. limits: hard ones, and prefer:
+    what an answer is worth to the policy, one of PREFERENCES, of every question that says no others. update: whether
+    the index is brought up to date with the files before each question. spares: by route, what answers when the policy
+    chose and a model cannot; none when it is not given. model: names what answers, for what was learned about it.
+    clock: that seconds are counted on.
     """
 
     def __init__(
@@ -67,18 +70,19 @@ class SelfRouter:
         route: str = AUTO,
         budget_tokens: int | None = None,
         limits: Limits | None = None,
-        prefer: str = PREFERENCES[0],
+        prefer: str = BALANCED,
         top_k: int = 10,
         update: bool = True,
         spares: Mapping[str, Backend] | None = None,
         model: str = "",
+        clock: Clock = time.monotonic,
     ) -> None:
         self.model = model
         self.index, self.backends, self.policy = index, dict(backends), policy
         self._spares = dict(spares or {})
-        self._route, self._budget_tokens = route, budget_tokens
-        self._limits, self._prefer = limits or Limits(), prefer
-        self._top_k, self._update = top_k, update
+        self._route, self._top_k, self._update, self._clock = route, top_k, update, clock
+        most = limits or Limits()
+        self._terms = Terms(budget_tokens, most.max_tokens, most.max_seconds, most.max_dollars, prefer)
 
     @classmethod
     def from_path(
@@ -97,6 +101,8 @@ class SelfRouter:
         reader: str | Reader | None = None,
         model: str | Generator | None = None,
         window_tokens: int | None = None,
+        price_in: float | None = None,
+        price_out: float | None = None,
         index_dir: str | Path | None = None,
         max_file_bytes: int | None = None,
         update: bool | None = None,
@@ -123,6 +129,8 @@ class SelfRouter:
             "prefer": prefer,
             "top_k": top_k,
             "window_tokens": window_tokens,
+            "price_in": price_in,
+            "price_out": price_out,
             "index_dir": index_dir,
             "max_file_bytes": max_file_bytes,
             "update": update,
@@ -142,40 +150,40 @@ class SelfRouter:
             self.index.update()
         return self.index.search(_clean(text), top_k=self._top_k if top_k is None else top_k)
 
-    def ask(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Answer:
+    def ask(self, text: str, *, route: str | None = None, **asked: Unpack[Asked]) -> Answer:
         """The answer; one that is not in the corpus has answerable=False and says so.
 
-        Raises ContextOverflowError when a route that was asked for must read more than the limits allow, LimitsError
-        when no route is fast or cheap enough for them.
+        asked: budget_tokens, max_tokens, max_seconds, max_cost (dollars), prefer; hard limits, all attempts together.
+        Raises LimitsError when no route keeps within them, or the one that was asked for does not, and
+        ContextOverflowError when that one must read more than it has room for.
         """
-        *_, last = self._events(text, route, budget_tokens, live=False)
+        *_, last = self._events(text, route, asked, live=False)
         assert isinstance(last, AnswerEvent)
         return last.answer
 
-    def stream(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Iterator[Event]:
+    def stream(self, text: str, *, route: str | None = None, **asked: Unpack[Asked]) -> Iterator[Event]:
         """The same, as it happens: decisions, the answer's text in pieces, the whole answer last.
 
         The pieces come as a model writes them in a first attempt whose answer the policy says that it keeps
         (`keeps_answers`), and once the answer is accepted otherwise.
         """
-        return self._events(text, route, budget_tokens, live=True)
+        return self._events(text, route, asked, live=True)
 
-    def _events(self, text: str, route: str | None, budget_tokens: int | None, *, live: bool) -> Iterator[Event]:
-        policy, asked = self._policy(route), self.query(text, budget_tokens)
-        live, spending = live and getattr(policy, "keeps_answers", False), Spending(asked)
-        features, estimates = self.observe(asked)
+    def _events(self, text: str, route: str | None, asked: Asked, *, live: bool) -> Iterator[Event]:
+        policy, within = self._policy(route), self._within(text, route, asked)
+        live = live and getattr(policy, "keeps_answers", False)
+        features, estimates = self._observe(within)
         attempts: list[Attempt] = []
-        query = spending.left()
-        decisions = [spending.within(policy.decide(query, features, estimates), query, estimates, (), policy)]
-        yield self._decided(decisions[-1], query)
+        decisions = [within.kept(policy.decide(within.query, features, estimates), estimates)]
+        yield self._decided(decisions[-1], within.query)
         while decisions[-1].action == "try":
             backend = self._untried(decisions[-1].route, attempts)
             others = () if isinstance(policy, Forced) else self._others(backend.name, attempts)
-            made, given = yield from attempt(backend, query, attempts, others=others, live=live and not attempts)
+            made, given = yield from attempt(backend, within, attempts, others=others, live=live and not attempts)
             attempts.append(noted(made))
-            query = spending.left(attempts)
-            decided = policy.decide(query, features, estimates, attempts)
-            decisions.append(spending.within(decided, query, estimates, attempts, policy))
+            query = within.pass_on(made)
+            estimates = self._estimates(query, estimates, attempts) if within.any else estimates
+            decisions.append(within.kept(policy.decide(query, features, estimates, attempts), estimates, attempts))
             yield self._decided(decisions[-1], query)
         answer = self._answer(decisions, attempts)
         if not (attempts and given):
@@ -190,23 +198,21 @@ class SelfRouter:
         chunks = chunks or tuple(hit.chunk for hit in self.search(text, top_k=N_SEARCHED))
         return nearest(text, chunks, self.index)
 
-    def explain(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Decision:
-        """The route that `ask` would try first, and why; nothing is answered."""
-        policy, asked = self._policy(route), self.query(text, budget_tokens)
-        spending = Spending(asked)
-        features, estimates = self.observe(asked)
-        query = spending.left()
-        return spending.within(policy.decide(query, features, estimates), query, estimates, (), policy)
+    def explain(self, text: str, *, route: str | None = None, **asked: Unpack[Asked]) -> Decision:
+        """The route that `ask` would try first, and why; nothing is answered. Raises LimitsError as `ask` would."""
+        policy, within = self._policy(route), self._within(text, route, asked)
+        features, estimates = self._observe(within)
+        return within.kept(policy.decide(within.query, features, estimates), estimates)
 
     def features(self, text: str, *, budget_tokens: int | None = None) -> Features:
         """What the policy is shown of a question."""
-        return self.observe(self.query(text, budget_tokens))[0]
+        return self.observe(replace(self.query(text, budget_tokens=budget_tokens), limits=Limits()))[0]
 
-    async def aask(self, text: str, *, route: str | None = None, budget_tokens: int | None = None) -> Answer:
+    async def aask(self, text: str, *, route: str | None = None, **asked: Unpack[Asked]) -> Answer:
         """`ask` in a thread of its own."""
         import asyncio  # a tenth of the start of the command line, which has no use for it
 
-        return await asyncio.to_thread(self.ask, text, route=route, budget_tokens=budget_tokens)
+        return await asyncio.to_thread(self.ask, text, route=route, **asked)
 
     def as_retriever(self, top_k: int | None = None) -> SelfRouteRetriever:
         """A langchain-core retriever over `search`."""
@@ -246,21 +252,33 @@ class SelfRouter:
             raise UnknownNameError("route", wanted, (AUTO, *self.backends))
         return Forced(wanted)
 
-    def query(self, text: str, budget_tokens: int | None = None) -> Query:
-        """The question with its budget and its limits. Raises ValueError for a budget below 1."""
-        budget = self._budget_tokens if budget_tokens is None else budget_tokens
-        if budget is not None and budget < 1:
-            raise ValueError(f"budget_tokens must be at least 1, got {budget}")
-        most = budget if self._limits.max_tokens is None else self._limits.max_tokens
-        limits = replace(self._limits, max_tokens=most)
-        return Query(_clean(text), DEFAULT_BUDGET_TOKENS if budget is None else budget, limits, self._prefer)
+    def query(self, text: str, **asked: Unpack[Asked]) -> Query:
+        """The question with its budget and its limits; its time begins now. Raises ValueError for a budget below 1."""
+        return self._terms.query(_clean(text), asked, self._clock)
 
     def observe(self, query: Query) -> tuple[Features, dict[str, Estimate]]:
         """What a policy decides from, over the files as they are now."""
+        return self._observe(Within(query, hopeful=True))
+
+    def _within(self, text: str, route: str | None, asked: Asked) -> Within:
+        forced = self._route if route is None else route
+        return Within(self.query(text, **asked), "" if forced == AUTO else forced)
+
+    def _observe(self, within: Within) -> tuple[Features, dict[str, Estimate]]:
+        """The same of a question within its limits. Raises LimitsError when no route can be taken."""
         if self._update:
             self.index.update()
-        estimates = {route: backend.estimate(query) for route, backend in self.backends.items()}
-        return extract(query, self.index), estimates
+        estimates = self._estimates(within.pass_on())
+        within.refuse_hopeless(estimates)
+        return extract(within.query, self.index), estimates
+
+    def _estimates(
+        self, query: Query, earlier: Mapping[str, Estimate] | None = None, attempts: Sequence[Attempt] = ()
+    ) -> dict[str, Estimate]:
+        """Of every route as things are now; of one that was tried, what was expected of it before."""
+        known = earlier or {}
+        kept = {attempt.route: known[attempt.route] for attempt in attempts if attempt.route in known}
+        return {route: kept.get(route) or backend.estimate(query) for route, backend in self.backends.items()}
 
     def _decided(self, decision: Decision, query: Query) -> DecisionEvent:
         """The decision, and what its route has to say beforehand."""
@@ -289,7 +307,7 @@ class SelfRouter:
         kept = next((attempt for attempt in reversed(attempts) if attempt.route == last.route), None)
         found = last.action == "accept" and kept is not None
         return Answer(
-            text=kept.generation.text if found and kept else NOT_FOUND,
+            text=kept.generation.text if found and kept else STOPPED if _is_stopped(attempts) else NOT_FOUND,
             route=last.route,
             citations=kept.citations if found and kept else (),
             confidence=kept.generation.confidence if kept else 0.0,
@@ -299,6 +317,11 @@ class SelfRouter:
             usage=sum((attempt.usage for attempt in attempts), Usage()),
             index_age_seconds=self.index.age_seconds,
         )
+
+
+def _is_stopped(attempts: Sequence[Attempt]) -> bool:
+    """Whether the time was up before all of what was begun was read."""
+    return any(attempt.generation.finish == "stopped" for attempt in attempts)
 
 
 def _clean(text: str) -> str:

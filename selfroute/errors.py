@@ -15,6 +15,7 @@
       ModelServerError             4   a model's server that is gone, refuses, or answers what cannot be used
       ContextOverflowError         5   more tokens than the route can hold
       LimitsError                  5   no route keeps within the question's limits
+      OutOfTimeError               5   the time is up; a route that meets it says what it has
 
 Raised where the fact is known, printed once, in selfroute.router.cli.main.
 """
@@ -140,12 +141,6 @@ class ModelServerError(SelfRouteError):
         super().__init__(f"the model server at {url} {what}", hint)
 
 
-class LimitsError(SelfRouteError):
-    """No route keeps within the question's limits; nothing was read. The message says what each would take."""
-
-    exit_code = 5
-
-
 class ContextOverflowError(SelfRouteError):
     """More tokens than the route can hold; nothing was cut."""
 
@@ -154,3 +149,18 @@ class ContextOverflowError(SelfRouteError):
     def __init__(self, n_tokens: int, limit: int, hint: str = "") -> None:
         self.n_tokens, self.limit = n_tokens, limit
         super().__init__(f"{n_tokens:,} tokens do not fit the limit of {limit:,}", hint)
+
+
+class LimitsError(SelfRouteError):
+    """No route, or not the one that was asked for, keeps within the question's limits; nothing was read."""
+
+    exit_code = 5
+
+
+class OutOfTimeError(SelfRouteError):
+    """The question's time is up, between two pieces of work."""
+
+    exit_code = 5
+
+    def __init__(self, message: str = "the time for this question is up") -> None:
+        super().__init__(message, "give it more: --max-seconds")

@@ -6,8 +6,10 @@ A Chunk is the unit of everything: it is indexed, retrieved, read and cited.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Literal
+
+from selfroute.deadline import Deadline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,26 +19,43 @@ RETRIEVAL = "retrieval"
 LONG_CONTEXT = "long-context"
 ROUTES = (RETRIEVAL, LONG_CONTEXT)
 DEFAULT_BUDGET_TOKENS = 8_000
-PREFERENCES = ("balanced", "quality", "speed", "cost")
+BALANCED, QUALITY, SPEED, COST = "balanced", "quality", "speed", "cost"
+PREFERENCES = (BALANCED, QUALITY, SPEED, COST)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Hard limits on one question; None means no limit."""
+    """Hard limits on one question, all its attempts together; None means no limit.
+
+    max_seconds: of wall clock, from the moment that it is asked. max_tokens: of the prompts that are read, cached or
+    not (Usage.prompt_tokens). max_dollars: of Usage.dollars. After an attempt they are what it left. deadline: when
+    the seconds are up, for those who do the work. max_context_tokens: of the corpus, in each attempt by itself.
+    """
 
     max_seconds: float | None = None
     max_tokens: int | None = None
     max_dollars: float | None = None
+    max_context_tokens: int | None = None
+    deadline: Deadline | None = field(default=None, compare=False)
+
+    def after(self, usage: Usage) -> Limits:
+        """What is left when so much was used; the seconds, by the deadline."""
+        return replace(
+            self,
+            max_seconds=self.max_seconds if self.deadline is None else max(0.0, self.deadline.left),
+            max_tokens=None if self.max_tokens is None else max(0, self.max_tokens - usage.prompt_tokens),
+            max_dollars=None if self.max_dollars is None else max(0.0, self.max_dollars - usage.dollars),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question, the tokens of context its answer may be read from, its limits, and what it is worth: PREFERENCES."""
+    """A question, the tokens of context its answer may be read from, its limits, and what is preferred within them."""
 
     text: str
     budget_tokens: int = DEFAULT_BUDGET_TOKENS
     limits: Limits = field(default_factory=Limits)
-    prefer: str = "balanced"
+    prefer: str = BALANCED
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +107,10 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an answer cost. cached_tokens are those of prompt_tokens that did not have to be read again."""
+    """What an answer cost. cached_tokens are those of prompt_tokens that did not have to be read again.
+
+    dollars: by the prices that were given for the model, tokens that its server had cached at the full one.
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -130,7 +152,8 @@ class Span:
 class Generation:
     """What a reader or generator made of a context. spans point into the chunks that it was given, best first.
 
-    finish: "untrusted" is a refusal that something which was read may have ordered.
+    finish: "untrusted" is a refusal that something which was read may have ordered; "stopped" says that the time was up
+    before there was an answer.
     notes: what a person should know of how it came about, such as a citation that did not hold.
     threshold: the confidence from which its reader answers; None of a language model, which decides that itself.
     """
@@ -140,7 +163,7 @@ class Generation:
     confidence: float = 0.0
     answerable: bool = True
     usage: Usage = field(default_factory=Usage)
-    finish: Literal["stop", "length", "declined", "untrusted"] = "stop"
+    finish: Literal["stop", "length", "declined", "untrusted", "stopped"] = "stop"
     notes: tuple[str, ...] = ()
     threshold: float | None = None
 
@@ -210,11 +233,11 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a route is expected to give and to cost for one question.
+    """What a route is expected to give and to cost for one question, within its limits and on this machine as it is.
 
-    tokens: at most. room_tokens: the most that the route's model can hold beside the question; None when nothing bounds
-    it. seconds_high, dollars_high: what it hardly ever takes more than; seconds_least: what it has to be given, when it
-    can leave unread what there is no time for. None when that is not known.
+    seconds, tokens, dollars: the median. room_tokens: the most that the route's model can hold, or may be given of the
+    corpus; None when nothing bounds it. seconds_high: about one time in a hundred it takes longer. tokens_high,
+    dollars_high: never exceeded. Limits are held against these; None: as expected.
     """
 
     p_correct: float
@@ -223,18 +246,28 @@ class Estimate:
     dollars: float = 0.0
     room_tokens: int | None = None
     seconds_high: float | None = None
+    tokens_high: int | None = None
     dollars_high: float | None = None
-    seconds_least: float | None = None
-
-    @property
-    def seconds_needed(self) -> float:
-        """The seconds from which on the route may be begun."""
-        return next((x for x in (self.seconds_least, self.seconds_high) if x is not None), self.seconds)
 
     @property
     def fits(self) -> bool:
-        """Whether the route's model can hold what it would read."""
+        """Whether there is room for what the route would read."""
         return self.room_tokens is None or self.tokens <= self.room_tokens
+
+    @property
+    def most_seconds(self) -> float:
+        """seconds_high, or else seconds."""
+        return self.seconds if self.seconds_high is None else self.seconds_high
+
+    @property
+    def most_tokens(self) -> int:
+        """tokens_high, or else tokens."""
+        return self.tokens if self.tokens_high is None else self.tokens_high
+
+    @property
+    def most_dollars(self) -> float:
+        """dollars_high, or else dollars."""
+        return self.dollars if self.dollars_high is None else self.dollars_high
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +288,7 @@ class Decision:
 class Attempt:
     """One route's try at a question, kept whether or not its answer was.
 
-    degraded: it had to do with less than was asked for, for want of memory or of a server; the notes say what.
+    degraded: it had to do with less than was asked for, for want of memory, of time or of a server; the notes say what.
     left_out: those of the best hits that the budget had no room for, best first.
     reading: what a trained reader makes of the best chunks when a language model found no answer in them; for routing
     alone, its text is never given.

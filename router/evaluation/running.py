@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from selfroute.backends.generating import Writer
 from selfroute.errors import ConfigError, SelfRouteError
 from selfroute.memory.masking import mask
+from selfroute.memory.rates import Rates
 from selfroute.registry import names, resolve
 from selfroute.router.build import answering_model, make_backends, make_generator, make_reader, open_index
 from selfroute.router.config import DEFAULT, Config, load
@@ -135,7 +136,7 @@ class Settings:
 def limits_of(config: Config) -> Limits:
     """The limits of every question under these settings."""
     budget = None if config.origin("budget_tokens") == DEFAULT else config.budget_tokens
-    return Limits(max_tokens=config.max_tokens or budget)
+    return Limits(max_tokens=config.max_tokens or None, max_context_tokens=None if config.max_tokens else budget)
 
 
 class _Asked:
@@ -148,7 +149,8 @@ class _Asked:
     def rows(self, case: Case, done: Collection[tuple[str, str]]) -> Iterator[Row]:
         """The rows of one case that are not done."""
         config = self._config
-        backends = make_backends(self._index, self._reader, None, Writer(self._model) if self._model else None)
+        writer = Writer(self._model, rates=Rates(learns=False)) if self._model else None
+        backends = make_backends(self._index, self._reader, None, writer)
         router = SelfRouter(
             self._index,
             backends,

@@ -21,8 +21,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from selfroute.router.policies.verdict import accept, decline, excess
-from selfroute.types import LONG_CONTEXT, RETRIEVAL, Attempt, Decision, Estimate, Features, Generation, Query
+from selfroute.types import (
+    COST,
+    LONG_CONTEXT,
+    QUALITY,
+    RETRIEVAL,
+    SPEED,
+    Attempt,
+    Decision,
+    Estimate,
+    Features,
+    Generation,
+    Query,
+)
 
+HURRIED = 1 / 6  # of the patience is left when speed is preferred
+DEAR = 4  # times the budget that retrieval packs: more tokens are not read when cost is what counts
 COVERED = 0.4  # of the question's term weight, in the best hit, when nothing else says that it is spoken of
 
 
@@ -108,7 +122,13 @@ class Doubt:
         whole = estimates[LONG_CONTEXT]
         if too_much := excess(query, whole):
             return f"the whole corpus may not be read ({too_much})"
-        if self.patience_seconds is None or whole.seconds - estimates[RETRIEVAL].seconds <= self.patience_seconds:
+        few = estimates[RETRIEVAL]
+        if query.prefer == COST and whole.tokens > DEAR * max(few.tokens, query.budget_tokens):
+            return f"reading the whole corpus takes {whole.tokens:,} tokens: ask with --route long-context for that"
+        patience = self.patience_seconds
+        if patience is None or query.prefer == QUALITY:
+            return ""
+        if whole.seconds - few.seconds <= (patience * HURRIED if query.prefer == SPEED else patience):
             return ""
         return f"reading the whole corpus takes about {whole.seconds:,.0f} s: ask with --route long-context for that"
 

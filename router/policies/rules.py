@@ -11,7 +11,8 @@ Before an attempt, the first rule that holds:
 
 A question that names a symbol and counts or compares ("how many classes inherit from Field") is of rule 3. Reading
 everything is in good time when it takes at most patience_seconds longer than retrieval: with a language model both may
-take minutes, and with everything in its memory none.
+take minutes, and with everything in its memory none. What is preferred changes that: a sixth of the patience for speed,
+none is needed for quality, and for cost everything is read only where it comes to at most a few times the tokens.
 
 After an attempt:
 

@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import floor, log10
 
-from selfroute.types import Attempt, Decision, Estimate, Query
+from selfroute.types import Attempt, Decision, Estimate, Limits, Query
 
 
 def excess(query: Query, estimate: Estimate) -> str:
-    """Which limit of the question a route would break, in words, or ""."""
-    limits = query.limits
-    if not estimate.fits:
-        return f"{estimate.tokens:,} tokens are more than the {estimate.room_tokens:,} that the model has room for"
-    if limits.max_tokens is not None and estimate.tokens > limits.max_tokens:
-        return f"{estimate.tokens:,} tokens are over the limit of {limits.max_tokens:,}"
-    return too_dear(query, estimate)
+    """Why a route may not be taken, its window or a limit of the question, in words; or ""."""
+    most, room = query.limits.max_context_tokens, estimate.room_tokens
+    if room is not None and not estimate.fits:
+        if most is not None and room >= most:
+            return f"{estimate.tokens:,} tokens are over the limit of {most:,}"
+        return f"{estimate.tokens:,} tokens are more than the {room:,} that the model has room for"
+    return over(query.limits, estimate)
 
 
-def too_dear(query: Query, estimate: Estimate) -> str:
-    """Which limit on seconds or dollars a route might break, in words, or ""."""
-    limits = query.limits
-    seconds = estimate.seconds_needed
-    dollars = estimate.dollars if estimate.dollars_high is None else estimate.dollars_high
-    if limits.max_seconds is not None and seconds > limits.max_seconds:
-        return f"up to {seconds:.1f} s are over the limit of {max(0.0, limits.max_seconds):.3g} s"
-    if limits.max_dollars is not None and dollars > limits.max_dollars:
-        return f"up to {dollars:.4f} dollars are over the limit of {max(0.0, limits.max_dollars):.4g}"
+def over(limits: Limits, estimate: Estimate) -> str:
+    """Which limit a route might break, at the most that it may take, in words; or ""."""
+    if limits.max_tokens is not None and estimate.most_tokens > limits.max_tokens:
+        return f"{estimate.most_tokens:,} tokens are over the limit of {limits.max_tokens:,}"
+    if limits.max_seconds is not None and estimate.most_seconds > limits.max_seconds:
+        about = f"about {_number(estimate.seconds)} s"
+        if estimate.most_seconds > 1.1 * estimate.seconds:
+            about += f", up to {_number(estimate.most_seconds)} s,"
+        return f"{about} are over the limit of {_number(limits.max_seconds)} s"
+    if limits.max_dollars is not None and estimate.most_dollars > limits.max_dollars * (1 + 1e-9):
+        return f"up to {_number(estimate.most_dollars)} dollars are over the limit of {_number(limits.max_dollars)}"
     return ""
+
+
+def _number(value: float) -> str:
+    """Two digits that count, in full: 0.00031, 1.2, 45, 1,300."""
+    if value >= 100 or value <= 0:
+        return f"{value:,.0f}"
+    digits = max(0, 1 - floor(log10(value)))
+    text = f"{value:.{digits}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def accept(attempt: Attempt, estimates: Mapping[str, Estimate]) -> Decision:
