@@ -1,0 +1,154 @@
+"""The Triton decode kernels in Triton's interpreter, against plain torch in float64 on the same codes.
+
+The interpreter has to be chosen before triton is first imported, so this file is run once as a program of its own:
+it prints one JSON object, name of a case -> figures, and the tests below look at them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed: no kernels to interpret")
+
+# name -> head_dim, heads, queries a head, capacity, lengths, bits, splits
+DENSE = {
+    "k4v4": (64, 2, 4, 128, (100, 128), (4, 4), 2),
+    "k8v8": (64, 2, 4, 128, (1, 77), (8, 8), 2),
+    "k4v8": (128, 1, 4, 96, (96,), (4, 8), 1),
+    "group 1": (64, 3, 1, 64, (40,), (4, 4), None),
+    "group 3": (64, 1, 3, 64, (64,), (4, 4), 1),
+    "group 8": (64, 2, 8, 192, (130,), (4, 4), 3),
+    "group 16": (64, 1, 16, 70, (70,), (8, 4), 2),
+    "odd capacity": (64, 2, 4, 101, (101, 50), (4, 4), 2),
+    "more splits than tiles": (64, 1, 4, 128, (30, 128), (4, 4), 5),
+    "no tokens": (64, 1, 4, 64, (0, 5), (4, 4), 1),
+    "head_dim 256": (256, 1, 4, 64, (64,), (4, 4), 1),
+}
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Any]:
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    run = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_dense_is_the_float64_attention_of_the_codes(figures: dict[str, Any], name: str) -> None:
+    assert figures[name]["error"] < 1e-3
+
+
+def test_a_sequence_without_tokens_gets_zeros(figures: dict[str, Any]) -> None:
+    assert figures["no tokens"]["zeros"] is True
+
+
+def test_values_past_the_length_are_never_read(figures: dict[str, Any]) -> None:
+    assert figures["poison"]["error"] < 1e-3
+
+
+def test_tiny_and_huge_scales_keep_their_digits(figures: dict[str, Any]) -> None:
+    assert figures["tiny values"]["error"] < 1e-3
+    assert figures["growing values"]["error"] < 1e-3
+
+
+def case(
+    dim: int, heads: int, group: int, capacity: int, lengths: tuple[int, ...], bits: tuple[int, int], splits: int | None,
+    *, poison: bool = False, value: float = 1.0, growth: float = 0.0,
+) -> dict[str, Any]:  # fmt: skip
+    """The relative error of one call, and whether a sequence of length 0 got zeros."""
+    import torch
+    from selfroute.models.kv.decode import Plan, decode
+
+    generator = torch.Generator().manual_seed(dim + capacity + group)
+    batch = len(lengths)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    queries = (random(batch, heads * group, dim) * 2).float()
+    keys = pack(random(batch, heads, capacity, dim), bits[0])
+    ramp = torch.exp(growth * torch.arange(capacity, dtype=torch.float64) / capacity)[:, None]
+    values = pack(random(batch, heads, capacity, dim) * value * ramp, bits[1])
+    wanted = reference(queries, keys, values, lengths, bits, dim**-0.5)
+    if poison:
+        for b, length in enumerate(lengths):
+            for codes, scales in (keys, values):
+                codes[b, :, length:] = 255
+                scales[b, :, length:] = float("nan")
+    got = decode(
+        queries, *keys, *values, torch.tensor(lengths, dtype=torch.int32), bits=bits, sm_scale=dim**-0.5,
+        n_splits=splits, plan=Plan(block_n=32, assembly=False),
+    )  # fmt: skip
+    error = (got.double() - wanted).norm() / wanted.norm().clamp(min=1e-300)
+    zeros = all(bool((got[b] == 0).all()) for b, length in enumerate(lengths) if length == 0)
+    return {"error": float(error), "zeros": zeros}
+
+
+def pack(x: Any, bits: int) -> tuple[Any, Any]:
+    """The layout of packing.py, written again: codes uint8 [.., D * bits / 8] and scales float16 [.., 2]."""
+    import torch
+
+    half, middle = x.shape[-1] // 2, (2**bits - 1) / 2
+    halves = x.unflatten(-1, (2, half))
+    scales = (halves.abs().amax(-1) / middle).half()
+    codes = (halves / scales.double()[..., None] + middle).round().clamp(0, 2**bits - 1).to(torch.uint8)
+    if bits == 8:
+        return codes.flatten(-2).contiguous(), scales
+    return (codes[..., 0, :] | (codes[..., 1, :] << 4)).contiguous(), scales
+
+
+def unpack(codes: Any, scales: Any, bits: int) -> Any:
+    import torch
+
+    if bits == 4:
+        codes = torch.cat([codes & 15, codes >> 4], -1)
+    middle = (2**bits - 1) / 2
+    return ((codes.double() - middle).unflatten(-1, (2, -1)) * scales.double()[..., None]).flatten(-2)
+
+
+def reference(queries: Any, keys: Any, values: Any, lengths: tuple[int, ...], bits: tuple[int, int], scale: float) -> Any:
+    import torch
+
+    k, v = unpack(*keys, bits[0]), unpack(*values, bits[1])
+    group = queries.shape[1] // k.shape[1]
+    out = torch.zeros(queries.shape, dtype=torch.float64)
+    for b, length in enumerate(lengths):
+        for head in range(queries.shape[1] if length else 0):
+            scores = k[b, head // group, :length] @ queries[b, head].double() * scale
+            out[b, head] = scores.softmax(0) @ v[b, head // group, :length]
+    return out
+
+
+def mend_the_interpreter() -> None:
+    """Triton before 3.7 makes loop bounds with int() of a one-element array, which numpy 2.4 refuses."""
+    import triton.runtime.interpreter as interpreter
+
+    patch = interpreter._patch_lang_tensor
+
+    def mended(tensor: Any, scope: Any) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.squeeze()))
+
+    interpreter._patch_lang_tensor = mended
+
+
+def main() -> None:
+    mend_the_interpreter()
+    found = {name: case(*arguments) for name, arguments in DENSE.items()}
+    found["poison"] = case(64, 1, 4, 96, (50, 33), (4, 4), 2, poison=True)
+    found["tiny values"] = case(64, 1, 4, 96, (90,), (4, 8), 1, value=1e-3)
+    found["growing values"] = case(64, 1, 4, 96, (96,), (4, 8), 1, growth=8.0)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
