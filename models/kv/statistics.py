@@ -1,0 +1,28 @@
+"""What is taken off keys before they are packed: a mean and a spread for each channel, fixed from the first tokens.
+
+Keys have a few channels that are large and much the same for every token. Less their mean, and each channel over its
+own spread, a row is even and few bits do. Nothing is lost by it: q.k = (q * gain).k' + q.shift, the last term is the
+same for all tokens of a head, and softmax drops it. (Per-channel treatment of keys: KIVI, Liu et al. 2024.)
+"""
+
+from __future__ import annotations
+
+import torch
+
+STATS_TOKENS = 64  # that shift and gain come from; until they are there, keys and values wait unpacked
+FLOOR = 1 / 64  # of the head's spread: the least gain of a channel, so that no later key is blown up without bound
+TINY = 1e-6
+
+
+def statistics(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(shift, gain), float32 [B, H, D], of keys [B, H, N, D]: the mean, and the root mean square about it."""
+    x = keys.float()
+    shift = x.mean(-2)
+    gain = (x - shift.unsqueeze(-2)).square().mean(-2).sqrt()
+    size = x.square().mean((-2, -1)).sqrt().unsqueeze(-1)
+    return shift, torch.maximum(gain, (size * FLOOR).clamp(min=TINY))
+
+
+def normalise(keys: torch.Tensor, shift: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+    """(keys - shift) / gain in float32, for keys [B, H, N, D]."""
+    return (keys.float() - shift.unsqueeze(-2)) / gain.unsqueeze(-2)
