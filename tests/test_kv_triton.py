@@ -61,11 +61,12 @@ def test_tiny_and_huge_scales_keep_their_digits(figures: dict[str, Any]) -> None
 
 
 def case(
-    dim: int, heads: int, group: int, capacity: int, lengths: tuple[int, ...], bits: tuple[int, int], splits: int | None,
-    *, poison: bool = False, value: float = 1.0, growth: float = 0.0,
+    dim: int, heads: int, group: int, capacity: int, lengths: tuple[int, ...], bits: tuple[int, int],
+    splits: int | None, *, poison: bool = False, value: float = 1.0, growth: float = 0.0,
 ) -> dict[str, Any]:  # fmt: skip
     """The relative error of one call, and whether a sequence of length 0 got zeros."""
     import torch
+
     from selfroute.models.kv.decode import Plan, decode
 
     generator = torch.Generator().manual_seed(dim + capacity + group)
@@ -115,7 +116,9 @@ def unpack(codes: Any, scales: Any, bits: int) -> Any:
     return ((codes.double() - middle).unflatten(-1, (2, -1)) * scales.double()[..., None]).flatten(-2)
 
 
-def reference(queries: Any, keys: Any, values: Any, lengths: tuple[int, ...], bits: tuple[int, int], scale: float) -> Any:
+def reference(
+    queries: Any, keys: Any, values: Any, lengths: tuple[int, ...], bits: tuple[int, int], scale: float
+) -> Any:
     import torch
 
     k, v = unpack(*keys, bits[0]), unpack(*values, bits[1])

@@ -114,9 +114,10 @@ def launch(
         STAGES=plan.stages,
         num_warps=1,
     )
-    block_d = 32
+    padded = triton.next_power_of_2(count)
+    block_d = 32 if padded <= 512 else 16
     decode_kernel.merge[(batch * queries, dim // block_d)](
-        partial, stats, out, count, D=dim, SPLITS_PAD=triton.next_power_of_2(count), BLOCK_D=block_d, num_warps=4
+        partial, stats, out, count, D=dim, SPLITS_PAD=padded, BLOCK_D=block_d, num_warps=4 if padded <= 256 else 8
     )
     return out
 
@@ -139,6 +140,8 @@ def check(
         raise ConfigError(f"the decode kernel reads 4 or 8 bits, not {bits}", "choose k8v8, k4v8 or k4v4")
     if queries % heads or not 1 <= queries // heads <= MAX_GROUP:
         raise ConfigError(f"{queries} query heads do not group over {heads} key-value heads", "1 to 16 a group")
+    if capacity * dim >= 2**31:
+        raise ConfigError(f"{capacity} tokens of head_dim {dim} are more than the decode kernel addresses")
     wanted = [(k_codes, dim * bits[0] // 8), (v_codes, dim * bits[1] // 8), (k_scales, 2), (v_scales, 2)]
     for tensor, last in wanted:
         if tensor.shape != (batch, heads, capacity, last):

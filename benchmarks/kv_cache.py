@@ -1,0 +1,132 @@
+"""The quantized KV cache: decode kernels on CUDA, and figures that run anywhere on a CPU.
+
+    python benchmarks/kv_cache.py --device cuda --part tune          # under 90 s: which variant is best
+    python benchmarks/kv_cache.py --device cuda --part kernel        # kernel time over lengths, batches, shapes
+    python benchmarks/kv_cache.py --device cpu --tokens 4096         # one JSON object
+
+Times are medians of 7 measurements with CUDA events around replays of a CUDA graph that goes through different
+caches (400 MB of them at least, or one), so that the L2 cache does not help; merging the splits is counted in. The
+baseline, SDPA over a bf16 cache with enable_gqa, is timed in the same way in the same run. With $OUT set, JSON lines
+go to $OUT/kv_PART.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from functools import partial
+
+PARTS = ("tune", "kernel")
+
+
+def tune(seconds: float) -> None:
+    """Every variant is checked against float64 first; then timed at four shapes, with all numbers of splits."""
+    import torch
+    from kv_kernels import Report, Shape, copy_rate, error_of, guarded, milliseconds, packed_calls, plain_milliseconds
+
+    from selfroute.models.kv.decode import Plan, decode
+
+    report = Report("tune")
+    processors = torch.cuda.get_device_properties(0).multi_processor_count
+    report.line(f"{torch.cuda.get_device_name(0)}, {processors} multiprocessors, torch {torch.__version__}")
+    report.line(f"copy {guarded('copy', copy_rate) or 0:.3g} B/s read and written")
+    shapes = [Shape(1, 8, 4, 128, 131072), Shape(8, 8, 4, 128, 32768), Shape(1, 8, 4, 128, 1048576)]
+    variants = [(64, 3, True), (32, 3, True), (32, 4, True), (64, 2, True), (64, 4, True), (128, 2, True),
+                (32, 2, True), (16, 4, True), (128, 3, True), (64, 3, False)]  # fmt: skip
+    good = []
+    end = time.monotonic() + seconds
+    for block_n, stages, assembly in variants:
+        if time.monotonic() > end - 0.5 * seconds:
+            report.line("no time for the other variants")
+            break
+        run = partial(decode, plan=Plan(block_n=block_n, stages=stages, assembly=assembly))
+        error = guarded(f"{block_n} {stages} {assembly}", lambda run=run: error_of(run, 8, 4, 128, (4, 4)))
+        report.line(f"tile {block_n} stages {stages} assembly {assembly}: error {error}")
+        if error is not None and error < 2e-3:
+            good.append((block_n, stages, assembly))
+    for shape in shapes:
+        bf16, backend = guarded(f"sdpa {shape}", lambda shape=shape: plain_milliseconds(shape)) or (float("nan"), "-")
+        report.line(f"{shape}: bf16 {bf16:.4f} ms ({backend}), {shape.plain_bytes() / bf16 / 1e9:.2f} TB/s")
+        found = []
+        for block_n, stages, assembly in good:
+            for each in (4, 6, 8, 10, 12, 16, 24):
+                if time.monotonic() > end:
+                    break
+                plan = Plan(block_n=block_n, stages=stages, assembly=assembly, programs=each * processors)
+                calls = packed_calls(shape, (4, 4), partial(decode, plan=plan))
+                name = f"tile {block_n} stages {stages} a multiprocessor {each} assembly {assembly}"
+                got = guarded(name, lambda calls=calls: milliseconds(calls, repeats=5, least=2.0))
+                if got:
+                    found.append((got[0], name, got[1]))
+                    report.row(shape=str(shape), variant=name, ms=got[0], spread=got[1], bf16_ms=bf16)
+        for ms, name, spread in sorted(found)[:8]:
+            rate = shape.packed_bytes((4, 4)) / ms / 1e9
+            report.line(f"  {ms:.4f} ms (+-{spread:.4f}) {rate:.2f} TB/s x{bf16 / ms:.2f}  {name}")
+        for ms, name, _ in sorted(found)[-2:]:
+            report.line(f"  worst {ms:.4f} ms  {name}")
+
+
+def kernel(seconds: float) -> None:
+    """Kernel time against the bf16 baseline: tokens, batches, head_dim, group sizes, bits."""
+    import torch
+    from kv_kernels import Report, Shape, copy_rate, error_of, free_bytes, guarded, milliseconds, packed_calls
+    from kv_kernels import plain_milliseconds as plain
+
+    from selfroute.models.kv.decode import decode
+
+    report = Report("kernel")
+    end = time.monotonic() + seconds
+    report.line(f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}")
+    report.line(f"copy {guarded('copy', copy_rate) or 0:.3g} B/s read and written")
+    lengths = (8192, 32768, 131072, 524288, 1048576)
+    settings = [(dim, group) for dim in (128, 64) for group in (4, 8)]
+    todo = [(Shape(batch, 32 // group, group, dim, n)) for dim, group in settings for batch in (1, 8) for n in lengths]
+    for dim, group in settings:
+        for bits in ((4, 4), (4, 8), (8, 8)):
+            name = f"D{dim} G{group} bits {bits}"
+            error = guarded(name, lambda d=dim, g=group, b=bits: error_of(decode, 32 // g, g, d, b))
+            report.line(f"{name}: error {error}")
+            report.row(check=name, error=error)
+    for shape in todo:
+        if time.monotonic() > end:
+            report.line(f"no time for {shape} and what follows")
+            break
+        bf16, backend = guarded(f"sdpa {shape}", lambda s=shape: plain(s)) or (float("nan"), "failed")
+        presets = ((4, 4), (4, 8), (8, 8)) if (shape.dim, shape.group) == (128, 4) else ((4, 4),)
+        for bits in presets:
+            size = shape.packed_bytes(bits)
+            if size > 0.9 * free_bytes():
+                report.line(f"{shape} {bits}: does not fit, {size / 1e9:.0f} GB")
+                continue
+            got = guarded(f"{shape} {bits}", lambda s=shape, b=bits: milliseconds(packed_calls(s, b, decode)))
+            if not got:
+                continue
+            rate, speed_up = size / got[0] * 1e3, bf16 / got[0]
+            report.line(
+                f"{shape} k{bits[0]}v{bits[1]}: {got[0]:.4f} ms (+-{got[1]:.4f}) {rate / 1e12:.2f} TB/s, "
+                f"bf16 {bf16:.4f} ms ({backend}) {shape.plain_bytes() / bf16 / 1e9:.2f} TB/s, x{speed_up:.2f}"
+            )
+            report.row(
+                shape=str(shape), bits=bits, ms=got[0], spread=got[1], bytes=size, bytes_per_second=rate,
+                bf16_ms=bf16, bf16_bytes=shape.plain_bytes(), backend=backend, speed_up=speed_up,
+            )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
+    parser.add_argument("--part", choices=PARTS, help="one part of the CUDA run; without it, all of them")
+    parser.add_argument("--tokens", type=int, default=4096)
+    parser.add_argument("--seconds", type=float, help="stop a part after about so long (default: 80 tune, 130 others)")
+    options = parser.parse_args()
+    if options.device == "cpu":
+        parser.error("--device cpu is not there yet")
+    work = {"tune": partial(tune, options.seconds or 80.0), "kernel": partial(kernel, options.seconds or 130.0)}
+    for part in [options.part] if options.part else PARTS:
+        start = time.monotonic()
+        work[part]()
+        print(f"{part}: {time.monotonic() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
