@@ -60,6 +60,18 @@ def test_tiny_and_huge_scales_keep_their_digits(figures: dict[str, Any]) -> None
     assert figures["growing values"]["error"] < 1e-3
 
 
+def test_all_pages_are_bit_identical_to_dense(figures: dict[str, Any]) -> None:
+    assert figures["paged"]["identical"] == [True, True, True]
+
+
+def test_some_pages_are_the_attention_of_their_tokens(figures: dict[str, Any]) -> None:
+    assert figures["paged"]["error"] < 1e-3
+
+
+def test_bounds_hold_and_selection_keeps_the_first_the_last_and_the_best(figures: dict[str, Any]) -> None:
+    assert figures["selection"] == {"bounds hold": True, "pages": [0, 2, 4], "short": [0, 1, -1], "counts": [3, 2]}
+
+
 def case(
     dim: int, heads: int, group: int, capacity: int, lengths: tuple[int, ...], bits: tuple[int, int],
     splits: int | None, *, poison: bool = False, value: float = 1.0, growth: float = 0.0,
@@ -92,6 +104,63 @@ def case(
     error = (got.double() - wanted).norm() / wanted.norm().clamp(min=1e-300)
     zeros = all(bool((got[b] == 0).all()) for b, length in enumerate(lengths) if length == 0)
     return {"error": float(error), "zeros": zeros}
+
+
+def paged_case() -> dict[str, Any]:
+    """All pages against dense, of 64 and of 128 tokens; then pages 0 and 2 of 64 tokens, the last one half full."""
+    import torch
+
+    from selfroute.models.kv.decode import Plan, decode
+    from selfroute.models.kv.paged_decode import paged_decode
+
+    generator = torch.Generator().manual_seed(3)
+    keys, values = (pack(torch.randn(2, 2, 256, 64, generator=generator).double(), 4) for _ in range(2))
+    queries, lengths = torch.randn(2, 8, 64, generator=generator), torch.tensor([161, 256], dtype=torch.int32)
+    plan, identical = Plan(block_n=32, assembly=False), []
+    for page_tokens, block_n, splits in ((64, 32, 3), (128, 32, 2), (64, 64, 2)):
+        plan = Plan(block_n=block_n, assembly=False)
+        pages = torch.full((2, 2, 256 // page_tokens), -1, dtype=torch.int32)
+        for b, length in enumerate(lengths.tolist()):
+            there = -(-length // page_tokens)
+            pages[b, :, :there] = torch.arange(there)
+        common = {"sm_scale": 0.1, "n_splits": splits, "plan": plan}
+        dense = decode(queries, *keys, *values, lengths, **common)
+        paged = paged_decode(queries, *keys, *values, lengths, pages, page_tokens=page_tokens, **common)
+        identical.append(bool(torch.equal(dense, paged)))
+    some = torch.tensor([0, 2, -1], dtype=torch.int32).expand(2, 2, 3)
+    got = paged_decode(queries, *keys, *values, lengths, some, page_tokens=64, sm_scale=0.1, n_splits=2, plan=plan)
+    kept = [[*range(64), *range(128, 161)], [*range(64), *range(128, 192)]]
+    errors = []
+    for b, tokens in enumerate(kept):
+        parts = [tuple(x[b : b + 1, :, tokens] for x in pair) for pair in (keys, values)]
+        wanted = reference(queries[b : b + 1], *parts, (len(tokens),), (4, 4), 0.1)
+        errors.append(float((got[b : b + 1].double() - wanted).norm() / wanted.norm()))
+    return {"identical": identical, "error": max(errors)}
+
+
+def selection_case() -> dict[str, Any]:
+    """Five pages of 64 tokens, of which page 2 holds the key that the query asks for; and a shorter sequence."""
+    import torch
+
+    from selfroute.models.kv.paged_decode import bound_scores, key_values, page_bounds, select_pages
+
+    generator = torch.Generator().manual_seed(5)
+    keys = torch.randn(2, 1, 320, 64, generator=generator)
+    keys[:, :, 150] *= 3
+    queries = keys[:, :, 150].clone() + 0.1 * torch.randn(2, 1, 64, generator=generator)
+    codes, scales = pack(keys.double(), 4)
+    low, high = page_bounds(codes, scales, 4, 64, pages_at_once=2)
+    bounds = queries.clamp(min=0) @ high.float()[:, 0].mT + queries.clamp(max=0) @ low.float()[:, 0].mT
+    best = (key_values(codes, scales, 4)[:, 0] @ queries.mT).view(2, 5, 64).amax(-1)
+    scores = bound_scores(queries, low, high)
+    pages, counts = select_pages(scores, torch.tensor([290, 100], dtype=torch.int32), 64, 3)
+    held = bool((bounds[:, 0] >= best - 0.1).all())
+    return {
+        "bounds hold": held,
+        "pages": pages[0, 0].tolist(),
+        "short": pages[1, 0].tolist(),
+        "counts": counts[:, 0].tolist(),
+    }
 
 
 def pack(x: Any, bits: int) -> tuple[Any, Any]:
@@ -150,6 +219,7 @@ def main() -> None:
     found["poison"] = case(64, 1, 4, 96, (50, 33), (4, 4), 2, poison=True)
     found["tiny values"] = case(64, 1, 4, 96, (90,), (4, 8), 1, value=1e-3)
     found["growing values"] = case(64, 1, 4, 96, (96,), (4, 8), 1, growth=8.0)
+    found["paged"], found["selection"] = paged_case(), selection_case()
     print(json.dumps(found))
 
 

@@ -27,7 +27,7 @@ class Plan:
 
 def splits_for(plan: Plan, heads: int, tokens: int) -> int:
     """Splits that fill the device once: at least 1, at most one a tile of the capacity."""
-    return max(1, min(plan.programs // heads, triton.cdiv(tokens, plan.block_n)))
+    return max(1, min(plan.programs // heads, -(-tokens // plan.block_n)))
 
 
 def decode(

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 """One decode step of attention over packed keys and values, without unpacking the cache: a Triton split-KV kernel.
 
 A program is one warp. It takes one key-value head and one range of tokens (a split), keeps all queries of the head
