@@ -2,6 +2,7 @@
 
     python benchmarks/kv_cache.py --device cuda --part tune          # under 90 s: which variant is best
     python benchmarks/kv_cache.py --device cuda --part kernel        # kernel time over lengths, batches, shapes
+    python benchmarks/kv_cache.py --device cuda --part pages         # selected pages against the dense kernel
     python benchmarks/kv_cache.py --device cpu --tokens 4096         # one JSON object
 
 Times are medians of 7 measurements with CUDA events around replays of a CUDA graph that goes through different
@@ -16,7 +17,7 @@ import argparse
 import time
 from functools import partial
 
-PARTS = ("tune", "kernel")
+PARTS = ("tune", "kernel", "pages")
 
 
 def tune(seconds: float) -> None:
@@ -112,6 +113,75 @@ def kernel(seconds: float) -> None:
             )  # fmt: skip
 
 
+def pages(seconds: float) -> None:
+    """Selected pages against the dense int4 kernel at 1M tokens: the kernel alone, the choice alone, and both."""
+    import torch
+    from kv_kernels import Report, Shape, guarded, milliseconds, packed, queries
+
+    from selfroute.models.kv.decode import decode
+    from selfroute.models.kv.paged_decode import (
+        bound_scores,
+        centroid_scores,
+        page_bounds,
+        page_centroids,
+        paged_decode,
+        select_pages,
+    )
+
+    report = Report("pages")
+    shape, page_tokens, scale = Shape(1, 8, 4, 128, 1048576), 64, 128**-0.5
+    report.line(f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}, {shape}, pages of {page_tokens} tokens")
+    end = time.monotonic() + seconds
+    cache = packed(shape, (4, 4))
+    lengths = torch.full((1,), shape.tokens, dtype=torch.int32, device="cuda")
+    asked = [queries(shape) for _ in range(4)]
+    dense = guarded("dense", lambda: milliseconds([lambda: decode(asked[0], *cache, lengths, sm_scale=scale)])[0])
+    report.line(f"dense {dense} ms")
+    everything = torch.arange(shape.tokens // page_tokens, dtype=torch.int32, device="cuda").expand(1, 8, -1)
+    whole = decode(asked[0], *cache, lengths, sm_scale=scale)
+    same = guarded(
+        "all pages",
+        lambda: torch.equal(
+            whole, paged_decode(asked[0], *cache, lengths, everything, page_tokens=page_tokens, sm_scale=scale)
+        ),
+    )
+    report.line(f"all pages bit-identical to dense: {same}")
+    low, high = page_bounds(*cache[:2], 4, page_tokens)
+    bounds = [(low.clone(), high.clone()) for _ in range(4)]
+    means = page_centroids(*cache[:2], 4, page_tokens)
+    centroids = [means.clone() for _ in range(4)]
+    for share in (0.04, 0.05, 0.08):
+        if time.monotonic() > end:
+            report.line("no time for more shares")
+            break
+        count = int(shape.tokens // page_tokens * share)
+        random = [select_pages(torch.rand_like(low[..., 0].float()), lengths, page_tokens, count) for _ in range(8)]
+
+        def read(i: int, chosen: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+            return paged_decode(
+                asked[i % 4], *cache, lengths, chosen[0], counts=chosen[1], page_tokens=page_tokens, sm_scale=scale
+            )
+
+        def by_bounds(i: int, count: int = count) -> tuple[torch.Tensor, torch.Tensor]:
+            return select_pages(bound_scores(asked[i], *bounds[i]), lengths, page_tokens, count)
+
+        def by_centroids(i: int, count: int = count) -> tuple[torch.Tensor, torch.Tensor]:
+            return select_pages(centroid_scores(asked[i], centroids[i]), lengths, page_tokens, count)
+
+        calls = {
+            "read": [partial(read, i, chosen) for i, chosen in enumerate(random)],
+            "choose by bounds": [partial(by_bounds, i) for i in range(4)],
+            "choose by centroids": [partial(by_centroids, i) for i in range(4)],
+            "bounds and read": [lambda i=i, read=read, by=by_bounds: read(i, by(i)) for i in range(4)],
+            "centroids and read": [lambda i=i, read=read, by=by_centroids: read(i, by(i)) for i in range(4)],
+        }
+        for name, each in calls.items():
+            got = guarded(name, lambda each=each: milliseconds(each))
+            if got and dense:
+                report.line(f"{share:.0%} of the pages, {name}: {got[0]:.4f} ms, dense / this {dense / got[0]:.2f}")
+                report.row(share=share, what=name, ms=got[0], spread=got[1], dense_ms=dense, identical=same)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
@@ -122,6 +192,7 @@ def main() -> None:
     if options.device == "cpu":
         parser.error("--device cpu is not there yet")
     work = {"tune": partial(tune, options.seconds or 80.0), "kernel": partial(kernel, options.seconds or 130.0)}
+    work["pages"] = partial(pages, options.seconds or 120.0)
     for part in [options.part] if options.part else PARTS:
         start = time.monotonic()
         work[part]()
