@@ -111,7 +111,7 @@ def launch(
         PAGE_TOKENS=page_tokens,
         EVEN=capacity % plan.block_n == 0,
         ASM=plan.assembly,
-        STAGES=plan.stages,
+        STAGES=plan.stages if pages is None else 2 * plan.stages - 1,  # half of them go to the page numbers
         num_warps=1,
     )
     padded = triton.next_power_of_2(count)
