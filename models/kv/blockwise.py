@@ -52,7 +52,7 @@ def _plain(layer: PackedLayer, query: torch.Tensor, visible: torch.Tensor | None
         keys, values = (store.read(0, layer.length, query.dtype) for store in (layer.k, layer.v))
     n, length, group = query.shape[2], layer.length, query.shape[1] // keys.shape[1]
     if n == 1:
-        bias = _bias(visible, query, 0, 1, 0, length, 0)
+        bias = _bias(visible, query, 0, 1, 0, length, length - 1)
         folded = query.unflatten(1, (-1, group)).flatten(2, 3) if group > 1 else query
         bias = None if bias is None else bias.to(query.dtype)
         out = F.scaled_dot_product_attention(folded, keys, values, attn_mask=_fold(bias, group), scale=sm_scale)
