@@ -61,10 +61,11 @@ def mask(
 
     if mask_function is not causal_mask_function and mask_function is not None:
         kwargs["allow_is_causal_skip"] = False
-        return sdpa_mask(
+        written: torch.Tensor = sdpa_mask(
             batch_size=batch_size, q_length=q_length, kv_length=kv_length, q_offset=q_offset, kv_offset=kv_offset,
             mask_function=mask_function, attention_mask=attention_mask, **kwargs,
         )  # fmt: skip
+        return written
     if attention_mask is None:
         return None
     visible = attention_mask[:, :kv_length].bool()
@@ -134,9 +135,7 @@ def _dense(
 
     if visible is not None and visible.dim() == 2:
         visible = causal(query.shape[2], key.shape[2], query.device) & visible[:, None, None, :]
-    out, _ = sdpa_attention_forward(
-        module, query, key, value, visible, dropout=dropout, scaling=sm_scale, **kwargs
-    )
+    out, _ = sdpa_attention_forward(module, query, key, value, visible, dropout=dropout, scaling=sm_scale, **kwargs)
     return out, None
 
 

@@ -35,7 +35,9 @@ def attend(layer: PackedLayer, query: torch.Tensor, visible: torch.Tensor | None
         return _plain(layer, query, visible, sm_scale)
     assert layer.gain is not None
     heads = layer.k.codes.shape[1]
-    scaled = query.float().unflatten(1, (heads, -1)) * layer.gain[:, :, None, None, :]  # [B, H, group, queries, D]
+    scaled = (
+        query.float().reshape(query.shape[0], heads, -1, n, query.shape[3]) * layer.gain[:, :, None, None, :]
+    )  # [B, H, group, queries, D]
     if n <= FEW:
         out = _few(layer, scaled, visible, sm_scale)
     else:
@@ -53,7 +55,7 @@ def _plain(layer: PackedLayer, query: torch.Tensor, visible: torch.Tensor | None
     n, length, group = query.shape[2], layer.length, query.shape[1] // keys.shape[1]
     if n == 1:
         bias = _bias(visible, query, 0, 1, 0, length, length - 1)
-        folded = query.unflatten(1, (-1, group)).flatten(2, 3) if group > 1 else query
+        folded = query.reshape(query.shape[0], -1, group, query.shape[3])
         bias = None if bias is None else bias.to(query.dtype)
         out = F.scaled_dot_product_attention(folded, keys, values, attn_mask=_fold(bias, group), scale=sm_scale)
         return out.reshape(*query.shape[:3], -1)
@@ -89,9 +91,9 @@ def _few(layer: PackedLayer, scaled: torch.Tensor, visible: torch.Tensor | None,
         numbers = codes_of(codes, layer.bits.keys, torch.float32)  # [B, H, T, half, D/2]
         k_scales = scales.float().transpose(2, 3).unsqueeze(3)  # [B, H, half, 1, T]
         scores = ((q @ numbers.permute(0, 1, 3, 4, 2) - offset) * k_scales).sum(2)
-        bias = _bias(visible, scaled, 0, n, start, end, layer.length - n)
+        bias = _fold(_bias(visible, scaled, 0, n, start, end, layer.length - n), group)
         if bias is not None:
-            scores += _fold(bias, group)
+            scores = scores + bias
         above = torch.maximum(highest, scores.amax(-1, keepdim=True))
         weights, fade = torch.exp(scores - above), torch.exp(highest - above)
         codes, scales = layer.v.raw(start, end)
@@ -205,6 +207,4 @@ def _fold(bias: torch.Tensor | None, group: int) -> torch.Tensor | None:
         return bias
     if bias.shape[1] == 1:
         return bias.repeat(1, 1, group, 1)
-    return bias.unflatten(1, (-1, group)).flatten(2, 3)
-
-
+    return bias.reshape(bias.shape[0], -1, group * bias.shape[2], bias.shape[3])

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -21,6 +20,7 @@ from selfroute.models.kv.layers import PackedHybridLayer, PackedLayer, refuse_cr
 from selfroute.models.kv.packing import check
 from selfroute.models.kv.presets import Preset, preset_of
 from selfroute.models.kv.sizing import Shape
+from selfroute.models.kv.states import put, take
 
 _STATES = frozenset({"linear_attention", "conv"})
 _SERVED = frozenset({"full_attention", "hybrid", "dummy"}) | _STATES
@@ -32,14 +32,14 @@ _WHY = {
 }
 
 
-class PackedCache(DynamicCache):
+class PackedCache(DynamicCache):  # type: ignore[misc]
     """Keys and values packed by `preset`; a layer that is no attention layer is transformers' own."""
 
     def __init__(self, config: Any, preset: Preset, max_tokens: int | None) -> None:
         """Raises ConfigError, by name and with the reason, for a model that it cannot serve."""
         refuse(config, preset)
         super().__init__(config=config)
-        self.preset, self.max_tokens = preset, max_tokens
+        self.config, self.preset, self.max_tokens = config, preset, max_tokens
         kinds, options = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
         for index, (kind, kwargs) in enumerate(zip(kinds, options, strict=True)):
             if kind == "full_attention":
@@ -101,9 +101,21 @@ class PackedCache(DynamicCache):
         for layer in self.packed_layers:
             layer.prefetch()
 
-    def fork(self) -> PackedCache:
-        """A copy that goes its own way."""
-        return copy.deepcopy(self)
+    def fork(self, tokens: int | None = None, *, max_tokens: int | None = None) -> PackedCache:
+        """A copy that goes its own way, of what is used only: with the states, or without them of the first tokens.
+
+        tokens: how many to copy (all). max_tokens: its room, this one's if not given. For fewer tokens than there are
+        the states of a hybrid are left out, since they are not those of that token: see prefix.Prefix.branch.
+        """
+        length = self.get_seq_length()
+        count = length if tokens is None else tokens
+        other = PackedCache(self.config, self.preset, max_tokens or self.max_tokens)
+        for mine, its in zip(self.layers, other.layers, strict=True):
+            if isinstance(mine, PackedLayer) and mine.is_initialized and count:
+                its.fill(mine.tensors(count), count, mine.like())
+        if count == length and length and self.hybrid:
+            put(other, take(self), self.packed_layers[0].device)
+        return other
 
 
 def quantized_cache(
@@ -145,12 +157,15 @@ def refuse(config: Any, preset: Preset) -> None:
         bad = [layer for layer, _ in preset.layers if layer not in shape.layers]
         if bad:
             raise ConfigError(
-                f"{name} has no attention layer {bad[0]}", f"of {count} layers, these: {', '.join(map(str, shape.layers))}"
+                f"{name} has no attention layer {bad[0]}",
+                f"of {count} layers, these: {', '.join(map(str, shape.layers))}",
             )
         if not all(preset.at(layer).plain for layer in shape.layers):
             check(shape.dim, 4)
         return
-    raise ConfigError(f"a packed cache cannot serve {name}: {reason}", "leave --kv out: the library's own cache serves it")
+    raise ConfigError(
+        f"a packed cache cannot serve {name}: {reason}", "leave --kv out: the library's own cache serves it"
+    )
 
 
 def _reason(config: Any, text: Any) -> str:
@@ -173,5 +188,3 @@ def _reason(config: Any, text: Any) -> str:
     if not {"full_attention", "hybrid"} & set(kinds):
         return "it has no attention layer that keeps keys and values"
     return ""
-
-

@@ -6,17 +6,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import torch
 from transformers.cache_utils import CacheLayerMixin, LinearAttentionAndFullAttentionLayer, LinearAttentionLayer
 
-from selfroute.errors import ConfigError, ContextOverflowError, DimensionError
+from selfroute.errors import ConfigError, ContextOverflowError
 from selfroute.models.kv.presets import PLAIN, Bits
 from selfroute.models.kv.sizing import tiles
 from selfroute.models.kv.statistics import STATS_TOKENS, normalise, statistics
 from selfroute.models.kv.storage import Store
 
+PARTS = ("codes", "scales")
 FIRST_ROOM = 256  # tokens, doubled when full, where no maximum is given
 
 
@@ -35,7 +37,7 @@ class Stored:
         )
 
 
-class PackedLayer(CacheLayerMixin):
+class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
     """Keys and values of one layer. max_tokens: room is made for them at once; None: it is doubled when full.
 
     Until STATS_TOKENS have come they wait as they are; then the keys' shift and gain are fixed, and all is packed.
@@ -73,11 +75,17 @@ class PackedLayer(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[Any, Any]:
-        """Stores [B, H, n, D] behind what is there. Raises ContextOverflowError, nothing stored, and DimensionError."""
+        """Stores [B, H, n, D] behind what is there.
+
+        Raises ContextOverflowError, and ConfigError for another batch; then nothing is stored.
+        """
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         if key_states.shape[0] != self.batch_size:
-            raise DimensionError(f"the cache holds {self.batch_size} sequences, {key_states.shape[0]} came")
+            raise ConfigError(
+                f"the cache holds {self.batch_size} sequences, {key_states.shape[0]} came",
+                "batch_repeat_interleave or batch_select_indices, or a cache of their own",
+            )
         n, start = key_states.shape[2], self.length
         self._reserve(start + n)
         if self.bits.plain or self.gain is not None:
@@ -205,16 +213,61 @@ class PackedLayer(CacheLayerMixin):
             self.k.from_host()
             self.v.from_host()
 
+    def tensors(self, tokens: int) -> dict[str, torch.Tensor]:
+        """What the first tokens take, by name: views, or where they lie on the host copies."""
+        if self.staged is not None:
+            return {"staged.k": self.staged[0][:, :, :tokens], "staged.v": self.staged[1][:, :, :tokens]}
+        found = {} if self.shift is None or self.gain is None else {"shift": self.shift, "gain": self.gain}
+        for name, store in (("k", self.k), ("v", self.v)):
+            found |= {f"{name}.{part}": t for part, t in zip(PARTS, store.raw(0, tokens), strict=False)}
+        return found
+
+    def like(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys and values of no tokens, of the shape, dtype and device of those that are kept."""
+        batch, heads = self.k.codes.shape[:2]
+        shapes = ((batch, heads, 0, store.dim) for store in (self.k, self.v))
+        keys, values = (torch.zeros(shape, dtype=self.dtype, device=self.device) for shape in shapes)
+        return keys, values
+
+    def fill(self, tensors: Mapping[str, torch.Tensor], tokens: int, like: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Takes in what `tensors` of such a layer gave. Raises ContextOverflowError, ValueError for other shapes."""
+        PackedLayer.lazy_initialization(self, *like)
+        self._reserve(tokens)
+        staged = not self.bits.plain and tokens < STATS_TOKENS and "staged.k" in tensors
+        batch, heads, _, dim = like[0].shape
+        wanted: dict[str, tuple[tuple[int, ...], torch.dtype]] = {}
+        if staged:
+            wanted |= {
+                f"staged.{n}": ((*t.shape[:2], tokens, t.shape[3]), self.dtype) for n, t in zip("kv", like, strict=True)
+            }
+        else:
+            for name, store in (("k", self.k), ("v", self.v)):
+                parts = zip(PARTS, store.parts, strict=False)
+                wanted |= {f"{name}.{part}": ((batch, heads, tokens, t.shape[3]), t.dtype) for part, t in parts}
+            if not self.bits.plain:
+                wanted |= dict.fromkeys(("shift", "gain"), ((batch, heads, dim), torch.float32))
+        if {name: (tuple(t.shape), t.dtype) for name, t in tensors.items()} != wanted:
+            raise ValueError("the rows are not those of such a layer")
+        if staged:
+            self.staged = tensors["staged.k"].to(self.device, copy=True), tensors["staged.v"].to(self.device, copy=True)
+        else:
+            for name, store in (("k", self.k), ("v", self.v)):
+                for part, t in zip(PARTS, store.parts, strict=False):
+                    t[:, :, :tokens] = tensors[f"{name}.{part}"]
+            if not self.bits.plain:
+                self.shift, self.gain = (tensors[name].to(self.device, copy=True) for name in ("shift", "gain"))
+        self._set_length(tokens)
+
     @property
     def nbytes(self) -> int:
         """Bytes that are really allocated."""
         if not self.is_initialized:
             return 0
         loose = [t for t in (self.shift, self.gain, *(self.staged or ())) if t is not None]
-        return self.k.nbytes + self.v.nbytes + sum(t.untyped_storage().nbytes() for t in loose)
+        return int(self.k.nbytes + self.v.nbytes + sum(t.untyped_storage().nbytes() for t in loose))
 
 
-class PackedHybridLayer(PackedLayer, LinearAttentionAndFullAttentionLayer):
+class PackedHybridLayer(PackedLayer, LinearAttentionAndFullAttentionLayer):  # type: ignore[misc]
     """A layer that keeps keys and values beside a recurrent state, as Falcon-H1's do."""
 
     is_croppable = False

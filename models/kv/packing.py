@@ -38,7 +38,7 @@ def pack(x: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
     dim = x.shape[-1]
     check(dim, bits)
     middle = MIDDLE[bits]
-    halves = x.float().unflatten(-1, (2, dim // 2))
+    halves = x.float().reshape(*x.shape[:-1], 2, dim // 2)
     scales = (halves.abs().amax(-1) / middle).clamp_(max=_LARGEST).half()
     step = scales.float().unsqueeze(-1)
     codes = torch.where(step > 0, halves / step, 0.0).add_(middle).round_().clamp_(0, 2 * middle).to(torch.uint8)
@@ -50,7 +50,7 @@ def pack(x: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
 def codes_of(codes: torch.Tensor, bits: int, dtype: torch.dtype) -> torch.Tensor:
     """The codes as numbers, [..., 2, D/2]: 0..15 or 0..255, not yet less the middle."""
     if bits == 8:
-        return codes.unflatten(-1, (2, codes.shape[-1] // 2)).to(dtype)
+        return codes.reshape(*codes.shape[:-1], 2, codes.shape[-1] // 2).to(dtype)
     return torch.stack((codes & 15, codes >> 4), -2).to(dtype)
 
 

@@ -39,7 +39,7 @@ class Preset:
     def override(self, layers: Mapping[int, str]) -> Preset:
         """The same with other presets at some layers: {0: "k8v8"}. Raises UnknownNameError, ConfigError."""
         for layer in layers:
-            if not isinstance(layer, int) or layer < 0:
+            if layer < 0:
                 raise ConfigError(f"there is no layer {layer!r}", "count layers from 0")
         merged = {**dict(self.layers), **{layer: preset_of(name).bits for layer, name in layers.items()}}
         kept = tuple((layer, merged[layer]) for layer in sorted(merged) if merged[layer] != self.bits)
