@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from selfroute.router.evaluation.journal import Journal
     from selfroute.router.evaluation.rows import Row
 
-FILES = "rows.jsonl, cases.jsonl, report.json, report.html, junit.xml"
+FILES = "rows.jsonl, report.json, report.html, junit.xml"
 
 
 def eval_cases(
@@ -66,7 +66,6 @@ def eval_cases(
     from selfroute.router import render
     from selfroute.router.evaluation import exports, html, report
     from selfroute.router.evaluation.gate import EXIT_CODE, missed, parse_gate
-    from selfroute.router.evaluation.kept_cases import keep_cases
     from selfroute.router.evaluation.writing import write
 
     conditions = parse_gate(gate) if gate else ()
@@ -82,7 +81,6 @@ def eval_cases(
     wanted = [name.strip() for name in policy.split(",") if name.strip()]
     folder = Path(out).expanduser().absolute() if out else default_folder(cases)
     found = _evaluated(cases, path, folder, options, wanted, scorer, judge, ray, report_only)
-    keep_cases(folder, found.cases, found.scores)
     notes = exports.write_report(found, folder, times=not no_times)
     write(folder / html.FILE, html.page(found, times=not no_times))
     if json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from selfroute.router.classifier.examples import Example
 from selfroute.router.classifier.fitting import (
     MAX_SHARE,
     MIN_GAP,
-    MIN_QUESTIONS,
     N_FOLDS,
     PRICE,
     fit,
@@ -24,18 +23,14 @@ from selfroute.router.classifier.fitting import (
     paired_share,
     recalibrated,
 )
-from selfroute.router.classifier.learning import by_case, example_of
+from selfroute.router.classifier.learning import examples_of
 from selfroute.router.classifier.seen import FIRST, SECOND
 from selfroute.router.classifier.shipped import current, shipped
 from selfroute.router.classifier.versions import Versions
 from selfroute.router.evaluation.curves import calibration_error
-from selfroute.router.evaluation.journal import read_rows
-from selfroute.router.evaluation.kept_cases import kept_cases
 from selfroute.types import LONG_CONTEXT, RETRIEVAL
 
 NEW, ADAPTED, USED = "new", "adapted", "in use"
-MIN_GROUPS = 2 * N_FOLDS  # from which whole groups are left out
-MIN_EXAMPLES = -(-MIN_QUESTIONS * N_FOLDS // (N_FOLDS - 1))  # so that enough stay when a fold is left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +50,13 @@ class Worth:
     against_best: tuple[float, float, float]
     ece: float | None
 
-    def line(self) -> str:
-        """For people."""
-        mean, low, high = (100 * x for x in self.against_best)
-        gap = "-" if self.gap_recovered is None else f"{100 * self.gap_recovered:.0f}%"
-        error = "-" if self.ece is None else f"{self.ece:.3f}"
-        return (
-            f"right {100 * self.accuracy:.1f}%, regret {100 * self.regret:.1f} points, gap recovered {gap},"
-            f" {100 * self.token_share:.0f}% of long context's tokens, ECE {error},"
-            f" against the best fixed route {mean:+.1f} [{low:+.1f}, {high:+.1f}]"
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What became of a training. kept: the name of the version, "" when nothing was replaced.
-
-    by_question: whether single questions were left out for lack of groups, so that nothing is known of other corpora.
-    """
+    """What became of a training. kept: the name of the version, "" when nothing was replaced."""
 
     n: int
     n_groups: int
-    by_question: bool
     worths: tuple[Worth, ...]
     chosen: str
     kept: str
@@ -88,51 +68,68 @@ class Trained:
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        yield f"{_of_groups(self.n, self.n_groups)}; on left-out {_left_out(self.by_question)}:"
-        yield from (f"  {worth.name:<8} {worth.line()}" for worth in self.worths)
+        yield f"{self.n:,} questions of {self.n_groups:,} groups; on left-out groups:"
+        for w in self.worths:
+            mean, low, high = (100 * x for x in w.against_best)
+            gap = "-" if w.gap_recovered is None else f"{100 * w.gap_recovered:.0f}%"
+            error = "-" if w.ece is None else f"{w.ece:.3f}"
+            yield (
+                f"  {w.name:<8} right {100 * w.accuracy:.1f}%, regret {100 * w.regret:.1f} points, gap recovered {gap},"
+                f" {100 * w.token_share:.0f}% of long context's tokens, ECE {error},"
+                f" against the best fixed route {mean:+.1f} [{low:+.1f}, {high:+.1f}]"
+            )
         yield self.why
 
 
 def train_router(
-    runs: Sequence[Path], *, directory: Path, force: bool = False, max_share: float = MAX_SHARE
+    runs: Sequence[tuple[Path, Path]],
+    *,
+    directory: Path,
+    corpus: Path | None = None,
+    scorer: str = "auto",
+    force: bool = False,
+    max_share: float = MAX_SHARE,
 ) -> Trained:
-    """Fits candidates on runs of selfroute eval, and puts the best in use if it is better than the one that is.
+    """Fits candidates on the runs, (folder, cases) each, and puts the best in use if it is better than the one that is.
 
-    Raises ConfigError for runs that hold nothing to learn from, or too little.
+    Raises ConfigError for runs that hold nothing to learn from.
     """
-    examples = load_examples(runs)
-    if len(examples) < MIN_EXAMPLES:
-        raise ConfigError(
-            f"{len(examples)} questions that both routes were scored on are too few: at least {MIN_EXAMPLES}",
-            "selfroute eval CASES --out RUN with more of them",
-        )
-    n_groups = len({e.group for e in examples})
-    by_question = n_groups < MIN_GROUPS
-    found = [replace(e, group=e.id) for e in examples] if by_question else examples
+    found = load_examples(runs, corpus, scorer)
     used = current(directory)
     worths, chosen = compare(found, used, max_share=max_share)
+    by_name = {w.name: w for w in worths}
+    versions = Versions(directory)
     if chosen == USED and force:
         chosen = NEW
-    kept, why = "", "the router in use is as good on these questions: it stays (--force takes the new one all the same)"
-    if chosen != USED:
-        made = fit(found, max_share=max_share) if chosen == NEW else recalibrated(used, found, max_share=max_share)
-        worth = next(w for w in worths if w.name == chosen)
-        own = {"questions": len(found), "groups": n_groups, "by_question": by_question, "worth": worth.line()}
-        kept = Versions(directory).add(replace(made, summary={**made.summary, "own": {"kind": chosen, **own}}))
-        why = f"{kept} is in use now; {_worth_it(worth)}"
-    return Trained(len(found), n_groups, by_question, worths, chosen, kept, why)
+    if chosen == USED:
+        why = "the router in use is as good on these questions: it stays (--force takes the new one all the same)"
+        return Trained(len(found), len({e.group for e in found}), worths, chosen, "", why)
+    made = fit(found, max_share=max_share) if chosen == NEW else recalibrated(used, found, max_share=max_share)
+    kept = versions.add(made)
+    return Trained(
+        len(found),
+        len({e.group for e in found}),
+        worths,
+        chosen,
+        kept,
+        f"{kept} is in use now; {_worth_it(by_name[chosen])}",
+    )
 
 
-def load_examples(runs: Sequence[Path]) -> list[Example]:
-    """Of all runs together. Raises ConfigError for a folder that is no run, and when an id stands in two of them."""
+def load_examples(runs: Sequence[tuple[Path, Path]], corpus: Path | None, scorer: str) -> list[Example]:
+    """Of all runs together. Raises ConfigError when an id stands in two of them, or nothing was scored."""
+    from selfroute.router.evaluation.evaluating import evaluate
+    from selfroute.router.evaluation.journal import read_rows
+    from selfroute.router.evaluation.reading import read_cases
+
     examples: dict[str, Example] = {}
-    for folder in runs:
-        kept = kept_cases(folder)
-        rows = by_case(read_rows(folder))
-        for one in kept:
-            example = example_of(one.case, rows.get(one.case.id, {}), one.right)
-            if example is not None and examples.setdefault(example.id, example) is not example:
+    for folder, file in runs:
+        for example in examples_of(evaluate(read_cases(file, corpus), read_rows(folder), {}, scorer=scorer)):
+            if example.id in examples:
                 raise ConfigError(f"the case {example.id!r} stands in two runs", "give every case its own id")
+            examples[example.id] = example
+    if not examples:
+        raise ConfigError("no case of these runs was scored on both routes", "selfroute eval CASES --out RUN")
     return list(examples.values())
 
 
@@ -212,14 +209,6 @@ def _worth_it(worth: Worth) -> str:
     )
 
 
-def _of_groups(n: int, n_groups: int) -> str:
-    return f"{n:,} questions of {n_groups:,} group{'s' * (n_groups != 1)}"
-
-
-def _left_out(by_question: bool) -> str:
-    return "questions (too few groups: of other corpora this says nothing)" if by_question else "groups"
-
-
 def router_object(versions: Versions) -> dict[str, Any]:
     """What `selfroute router show --json` prints."""
     name = versions.current()
@@ -239,16 +228,11 @@ def router_lines(versions: Versions) -> Iterator[str]:
     found = router_object(versions)
     summary: Mapping[str, Any] = found["summary"]
     yield f"in use: {found['in_use']} ({found['fingerprint']})"
-    if own := summary.get("own"):
-        yield f"{own['kind']}, by {_of_groups(own['questions'], own['groups'])} of your own"
-    elif "questions" in summary:
-        yield f"trained on {_of_groups(summary['questions'], summary['groups'])}"
+    yield f"trained on {summary.get('questions', '?'):,} questions of {summary.get('groups', '?'):,} groups"
     for model, base in found["base"].items():
         shares = ", ".join(f"{route} {100 * p:.1f}%" for route, p in base.items())
         yield f"right in training, {model}: {shares}"
-    if own:
-        yield f"on left-out {_left_out(own['by_question'])}: {own['worth']}"
-    for stage, told in () if own else summary.get("held_out", {}).items():
+    for stage, told in summary.get("held_out", {}).items():
         gap = "-" if told["gap_recovered"] is None else f"{100 * told['gap_recovered']:.0f}%"
         yield (
             f"left out, {stage} stage: right {100 * told['accuracy']:.1f}% (best fixed {100 * told['best_fixed']:.1f}%,"
