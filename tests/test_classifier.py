@@ -12,9 +12,10 @@ import pytest
 
 from selfroute.errors import ConfigError, ModelLoadError
 from selfroute.router.classifier import shipped as shipping
+from selfroute.router.classifier.choosing import folds
 from selfroute.router.classifier.classifier import Classifier, best_of, size_factor
 from selfroute.router.classifier.examples import Example
-from selfroute.router.classifier.fitting import fit, folds, recalibrated
+from selfroute.router.classifier.fitting import fit, recalibrated
 from selfroute.router.classifier.heads import Calibration
 from selfroute.router.classifier.training import compare
 from selfroute.router.classifier.versions import Versions

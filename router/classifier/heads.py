@@ -139,3 +139,13 @@ def softmax(scores: Sequence[float]) -> Vector:
     x = np.asarray(scores, np.float64)
     e = np.exp(x - x.max()) if len(x) else x
     return e / e.sum() if len(x) else x
+
+
+def round_number(value: float | np.floating[Any], digits: int = 6) -> float:
+    """As it is written: the same classifier is the same text."""
+    return round(float(value), digits)
+
+
+def rounded(values: Vector, digits: int = 6) -> Vector:
+    """The same of an array; without negative zeros."""
+    return np.asarray(np.round(values, digits) + 0.0, np.float64)

@@ -11,18 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfroute.errors import ConfigError
+from selfroute.router.classifier.choosing import MAX_SHARE, MIN_GAP, N_FOLDS, PRICE, folds, paired_share
 from selfroute.router.classifier.classifier import Classifier, best_of
 from selfroute.router.classifier.examples import Example
-from selfroute.router.classifier.fitting import (
-    MAX_SHARE,
-    MIN_GAP,
-    N_FOLDS,
-    PRICE,
-    fit,
-    folds,
-    paired_share,
-    recalibrated,
-)
+from selfroute.router.classifier.fitting import fit, recalibrated
 from selfroute.router.classifier.learning import examples_of
 from selfroute.router.classifier.seen import FIRST, SECOND
 from selfroute.router.classifier.shipped import current, shipped
