@@ -49,9 +49,14 @@ Matrix = Any
 
 
 def fit(
-    examples: Sequence[Example], *, seed: int = 0, max_share: float = MAX_SHARE, price: float = PRICE
+    examples: Sequence[Example],
+    *,
+    seed: int = 0,
+    max_share: float = MAX_SHARE,
+    price: float = PRICE,
+    least: int = MIN_QUESTIONS,
 ) -> Classifier:
-    """max_share, price: what the margin is chosen under, as of MAX_SHARE and PRICE.
+    """max_share, price: what the margin is chosen under, as of MAX_SHARE and PRICE. least: questions that it takes.
 
     Raises ConfigError for too few questions or groups, MissingDependencyError without scikit-learn."""
     try:
@@ -59,10 +64,10 @@ def fit(
     except ImportError as error:
         raise MissingDependencyError("training the router", "scikit-learn", "eval") from error
     data = Questions.of(examples)
-    if len(data.ids) < MIN_QUESTIONS or len(set(data.groups)) < N_FOLDS:
+    if len(data.ids) < least or len(set(data.groups)) < N_FOLDS:
         raise ConfigError(
             f"{len(data.ids)} questions of {len(set(data.groups))} groups are too few to learn from:"
-            f" at least {MIN_QUESTIONS} of {N_FOLDS} groups",
+            f" at least {least} of {N_FOLDS} groups",
             "selfroute eval with more cases, then selfroute router train",
         )
     with warnings.catch_warnings():
