@@ -177,15 +177,16 @@ def compare(
     worths = []
     for name, make in makers.items():
         takes, p = np.zeros(len(found), bool), np.zeros((len(found), 2))
-        fixed = np.zeros(len(found))
+        fixed, fixed_tokens = np.zeros(len(found)), np.zeros(len(found))
         for k in range(N_FOLDS):
             inside = [e for e, f in zip(found, fold, strict=True) if f != k]
             outside = np.flatnonzero(fold == k).tolist()
             takes[outside], p[outside] = decisions(make(inside), [found[i] for i in outside])
             best = best_of({r: float(np.mean([e.right[r] for e in inside])) for r in (RETRIEVAL, LONG_CONTEXT)})
             fixed[outside] = [found[i].right[best] for i in outside]
+            fixed_tokens[outside] = [found[i].tokens.get(best, 1.0) for i in outside]
         counted = [e for e, c in zip(found, counts, strict=True) if c]
-        worths.append(worth_of(name, counted, takes[counts], p[counts], fixed[counts]))
+        worths.append(worth_of(name, counted, takes[counts], p[counts], fixed[counts], fixed_tokens[counts]))
     best_worth = max(worths, key=lambda w: w.value)
     return tuple(worths), best_worth.name if best_worth.value > worths[0].value + 1e-9 else USED
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from selfroute.router.classifier.choosing import MIN_GAP, PRICE, paired_share
 from selfroute.router.classifier.examples import Example
 from selfroute.router.evaluation.curves import calibration_error
+from selfroute.router.evaluation.intervals import difference_interval
 from selfroute.types import LONG_CONTEXT, RETRIEVAL
 
 N_SAMPLES = 300
@@ -22,15 +23,17 @@ Told = tuple[float, float, float]
 class Worth:
     """Of one candidate, on questions that it was not fitted on. value: right, less a price for what is read.
 
-    accuracy, regret: at the stage after retrieval's attempt; regret is what the oracle has more. gap_recovered: of what
-    lies between the best fixed route and the oracle; None where nothing does. against_best: accuracy minus that of the
-    route that was best in the training folds. ece: calibration error of the route taken.
+    accuracy, regret: at the stage after retrieval's attempt; regret is what the oracle has more. token_share,
+    fixed_share: of always-long-context's tokens, what is read, and what the best fixed route reads. gap_recovered: of
+    what lies between that route and the oracle; None where nothing does. against_best: accuracy minus that of the route
+    that was best in the training folds. ece: calibration error of the route taken.
     """
 
     name: str
     value: float
     accuracy: float
     token_share: float
+    fixed_share: float
     gap_recovered: Told | None
     regret: Told
     against_best: Told
@@ -48,15 +51,16 @@ class Worth:
 
     def verdict(self) -> str:
         """Whether it is worth having, in a sentence."""
-        mean, low, high = self.against_best
+        _, low, high = self.against_best
         figures = f"{_told(self.against_best, '{:+.1f}', 100)} points against the best fixed route"
         if low > 0:
-            return f"worth it on these questions: {figures}"
-        if high < 0:
-            return f"not worth it on these questions: {figures}"
-        if mean == low == high:
-            return f"not worth it on these questions: it is right as often as the best fixed route ({figures})"
-        return f"whether it is worth it cannot be told from these questions: {figures}"
+            found = f"worth it on these questions: {figures}"
+        elif high < 0:
+            found = f"less often right on these questions: {figures}"
+        else:
+            found = f"whether it is right more often cannot be told from these questions: {figures}"
+        reads, fixed = (f"{100 * share:.0f}%" for share in (self.token_share, self.fixed_share))
+        return f"{found}; it reads {reads} of long context's tokens, that route {fixed}"
 
 
 def worth_of(
@@ -65,30 +69,46 @@ def worth_of(
     takes: NDArray[np.bool_],
     p: NDArray[np.float64],
     fixed: NDArray[np.float64],
+    fixed_tokens: NDArray[np.float64],
 ) -> Worth:
     """takes: (n,) whether long context is read after retrieval's attempt. p: (n, 2) probabilities of both routes.
 
-    fixed: (n,) what the best fixed route of other questions makes of each. Intervals are over groups; that of the gap
-    is of a ratio (Cochran 1977).
+    fixed, fixed_tokens: (n,) what the best fixed route of other questions makes of each, and reads. Intervals are over
+    groups; that of the gap is of a ratio (Cochran 1977).
     """
     groups = [e.group for e in found]
     right = {r: np.array([e.right[r] for e in found]) for r in (RETRIEVAL, LONG_CONTEXT)}
     tokens = {r: np.array([e.tokens.get(r, 1.0) for e in found]) for r in right}
     kept, top = np.where(takes, right[LONG_CONTEXT], right[RETRIEVAL]), np.maximum(*right.values())
     spent = tokens[RETRIEVAL] + np.where(takes, tokens[LONG_CONTEXT], 0)
-    share = float(spent.sum() / max(1.0, tokens[LONG_CONTEXT].sum()))
-    regret, low, high = paired_share(top, kept, groups)
+    whole = max(1.0, float(tokens[LONG_CONTEXT].sum()))
+    share = float(spent.sum()) / whole
     chosen = np.where(takes, p[:, 1], p[:, 0])
     return Worth(
         name,
         float(kept.mean()) - PRICE * share,
         float(kept.mean()),
         share,
+        float(fixed_tokens.sum()) / whole,
         _gap_recovered(kept, fixed, top, groups),
-        (regret, max(0.0, low), high),
-        paired_share(kept, fixed, groups),
+        _difference(top, kept, groups, least=0.0),
+        _difference(kept, fixed, groups),
         _calibration(chosen, kept > 0.5, groups),
     )
+
+
+def _difference(
+    one: NDArray[np.float64], other: NDArray[np.float64], groups: Sequence[str], *, least: float = -1.0
+) -> Told:
+    """Of right or wrong, as in a report of selfroute eval; of shares right, cluster-robust."""
+    whole = (one - other).tolist()
+    if all(value in (-1, 0, 1) for value in whole):
+        found = difference_interval([int(value) for value in whole], groups)
+        low, high = found if found else (-1.0, 1.0)
+        mean = float((one - other).mean())
+    else:
+        mean, low, high = paired_share(one, other, groups)
+    return mean, max(least, min(mean, low)), max(mean, high)
 
 
 def _gap_recovered(

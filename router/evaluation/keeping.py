@@ -46,15 +46,16 @@ def keep_cases(folder: Path, cases: Sequence[Case]) -> None:
 def read_kept(folder: Path) -> list[Case]:
     """The cases of the run in the folder, in their order; those about texts have their groups, and no text.
 
-    Raises CorpusError for a folder that is missing, ConfigError for one that holds no run, no cases, or others than
+    Raises CorpusError for what is no folder, ConfigError for one that holds no run, no cases, or others than
     the run's.
     """
-    again = f"run it again (what was run is kept): selfroute eval CASES --out {folder}"
+    again = f"selfroute eval CASES --out {folder}, as it was run before: what was run is kept"
+    if folder.is_file():
+        raise CorpusError(f"{folder} is a file, not the folder of a run", f"selfroute eval {folder} --out RUN")
     if not folder.is_dir():
         raise CorpusError(f"no folder {folder}", f"selfroute eval CASES --out {folder}")
     if not (folder / RUN).is_file():
-        raise ConfigError(f"{folder} holds no run of selfroute eval", "give the folder of a run, or make one: "
-                          "selfroute eval CASES --out RUN")  # fmt: skip
+        raise ConfigError(f"{folder} holds no run of selfroute eval", "selfroute eval CASES --out RUN")
     path = folder / CASES
     try:
         lines = path.read_bytes().splitlines()
