@@ -265,6 +265,10 @@ def test_what_a_router_is_worth_has_intervals_and_is_said_either_way() -> None:
         for mean, low, high in (worth.regret, worth.gap_recovered, worth.against_best, worth.ece):
             assert low <= mean <= high
     assert "that route 2%" in oracle.verdict()
+    everything = np.maximum(right[RETRIEVAL], right[LONG_CONTEXT])
+    none = worth_of("new", found, best, p, everything, tokens)
+    assert none.gap_recovered is None
+    assert none.verdict().startswith("no choice of routes makes more of these questions right")
 
 
 def test_a_file_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path: Path) -> None:

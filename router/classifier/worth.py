@@ -53,7 +53,9 @@ class Worth:
         """Whether it is worth having, in a sentence."""
         _, low, high = self.against_best
         figures = f"{_told(self.against_best, '{:+.1f}', 100)} points against the best fixed route"
-        if low > 0:
+        if self.gap_recovered is None:
+            found = f"no choice of routes makes more of these questions right than the best fixed route: {figures}"
+        elif low > 0:
             found = f"worth it on these questions: {figures}"
         elif high < 0:
             found = f"less often right on these questions: {figures}"
