@@ -122,7 +122,7 @@ def _evaluated(
     from selfroute.router.evaluation.corpora import make_run_folder
     from selfroute.router.evaluation.evaluating import evaluate, make_policies
     from selfroute.router.evaluation.journal import Journal, describe, read_rows
-    from selfroute.router.evaluation.keeping import keep_cases
+    from selfroute.router.evaluation.keeping import check_place, keep_cases
     from selfroute.router.evaluation.reading import read_cases
     from selfroute.router.evaluation.running import Settings
 
@@ -132,6 +132,7 @@ def _evaluated(
     asked = read_cases(cases, path or None)
     if not judge and (scorer == "judge" or any(case.scorer == "judge" for case in asked)):
         raise ConfigError("the scorer judge needs a model", "--judge MODEL, named as --model is")
+    check_place(folder)
     if not report_only or not folder.is_dir():
         make_run_folder(folder)
     settings = Settings.of(asked, folder, options)

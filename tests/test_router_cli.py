@@ -191,3 +191,4 @@ def test_a_users_own_file_is_not_written_over(tmp_path: Path) -> None:
     code, _, err = call("eval", file, "--out", file.parent, "--reader", "evidence")
     assert code == 2 and "was written by no run" in err and "--out DIR" in err
     assert file.read_text() == text
+    assert [path.name for path in file.parent.iterdir()] == ["cases.jsonl"]

@@ -20,27 +20,25 @@ CASES = "cases.jsonl"
 CORPUS = "corpus"  # the key of what a case is about: a file of cases by a user has no such field
 
 
+def check_place(folder: Path) -> None:
+    """Raises ConfigError when the folder has a file of that name which no run wrote, such as a user's own cases."""
+    content = _there(folder / CASES)
+    if content and not _is_kept(content):
+        raise ConfigError(
+            f"{folder / CASES} was written by no run, and a run keeps its cases under that name",
+            "give another folder: --out DIR",
+        )
+
+
 def keep_cases(folder: Path, cases: Sequence[Case]) -> None:
     """Writes them where they are not there yet, or were mended since.
 
     Raises ConfigError when the file cannot be written, or is one that no run wrote.
     """
-    path = folder / CASES
     content = "".join(json.dumps(_object(case), separators=(",", ":")) + "\n" for case in cases).encode("ascii")
-    try:
-        there = path.read_bytes()
-    except FileNotFoundError:
-        there = b""
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}", "give another folder: --out DIR") from error
-    if there == content:
-        return
-    if there and not _is_kept(there):
-        raise ConfigError(
-            f"{path} was written by no run, and a run keeps its cases under that name",
-            "give another folder: --out DIR",
-        )
-    write(path, content)
+    if _there(folder / CASES) != content:
+        check_place(folder)
+        write(folder / CASES, content)
 
 
 def read_kept(folder: Path) -> list[Case]:
@@ -75,6 +73,15 @@ def read_kept(folder: Path) -> list[Case]:
     if cases_digest(cases, keys) != digest:
         raise ConfigError(f"{path} holds other cases than those that were run", again)
     return cases
+
+
+def _there(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", "give another folder: --out DIR") from error
 
 
 def _object(case: Case) -> dict[str, Any]:
