@@ -10,6 +10,7 @@ from typing import Any
 
 from selfroute.models.loading import quiet
 from selfroute.models.prompt import make_prompt
+from selfroute.models.tiny_configs import tiny_config
 
 FAMILIES = ("granite-hybrid", "qwen3.5", "llama")
 _TEMPLATE = (
@@ -26,15 +27,15 @@ def make_tiny(
 ) -> Path:
     """Saves a random model and its tokenizer into a folder, and returns it. chat: with a chat template.
 
-    granite-hybrid: two Mamba-2 and two attention layers; qwen3.5: three gated-delta layers and one of attention; llama:
-    two of attention. The same arguments give the same weights. Needs the extra `transformers`.
+    family: one of FAMILIES, or another of tiny_configs.ALL. The same arguments give the same weights. Needs the extra
+    `transformers`.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(seed)
     tokenizer = _tokenizer(chat)
-    config = _config(family, len(tokenizer), context_length)
+    config = tiny_config(family, len(tokenizer), context_length)
     with quiet():
         model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
@@ -67,46 +68,3 @@ def _tokenizer(chat: bool) -> Any:
     if chat:
         wrapped.chat_template = _TEMPLATE
     return wrapped
-
-
-def _config(family: str, vocab_size: int, context_length: int) -> Any:
-    from transformers import GraniteMoeHybridConfig, LlamaConfig, Qwen3_5TextConfig
-
-    shared: dict[str, Any] = {
-        "vocab_size": vocab_size,
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "max_position_embeddings": context_length,
-        "bos_token_id": 0,
-        "eos_token_id": 2,
-        "pad_token_id": 0,
-    }
-    if family == "granite-hybrid":
-        return GraniteMoeHybridConfig(
-            num_hidden_layers=4,
-            layer_types=["mamba", "attention"] * 2,
-            mamba_n_heads=4,
-            mamba_d_head=16,
-            mamba_d_state=8,
-            mamba_n_groups=1,
-            mamba_chunk_size=64,
-            num_local_experts=0,
-            num_experts_per_tok=0,
-            shared_intermediate_size=64,
-            position_embedding_type="nope",
-            **shared,
-        )
-    if family == "qwen3.5":
-        return Qwen3_5TextConfig(
-            num_hidden_layers=4,
-            head_dim=8,
-            linear_num_key_heads=2,
-            linear_num_value_heads=4,
-            linear_key_head_dim=8,
-            linear_value_head_dim=8,
-            layer_types=["linear_attention"] * 3 + ["full_attention"],
-            **shared,
-        )
-    return LlamaConfig(num_hidden_layers=2, **shared)

@@ -24,6 +24,11 @@ class Plan:
     assembly: bool = True
     programs: int = PROGRAMS
 
+    @classmethod
+    def of(cls, group: int) -> Plan:
+        """The one that was measured best; half a tile for groups over 8, whose sums would not fit the registers."""
+        return cls() if group <= 8 else cls(block_n=32)
+
 
 def splits_for(plan: Plan, heads: int, tokens: int) -> int:
     """Splits that fill the device once: at least 1, at most one a tile of the capacity."""
@@ -43,15 +48,17 @@ def decode(
     n_splits: int | None = None,
     out: torch.Tensor | None = None,
     plan: Plan | None = None,
+    gain: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Attention of one new token per sequence over packed keys and values (layout: packing.py): [B, Hq, D].
 
-    `q` [B, Hq, D] is already multiplied by the keys' gain; `lengths` int32 [B] lies on the device, so that a CUDA
-    graph captures the call. Raises ConfigError for shapes that the kernel does not serve.
+    `q` [B, Hq, D] is already multiplied by the keys' gain, or `gain` float32 [B, H, D] is given and that is done here;
+    `lengths` int32 [B] lies on the device, so that a CUDA graph captures the call. Raises ConfigError for shapes that
+    the kernel does not serve.
     """
     return launch(
         q, k_codes, k_scales, v_codes, v_scales, lengths, bits=bits, sm_scale=sm_scale, n_splits=n_splits, out=out,
-        plan=plan or Plan(), pages=None, counts=None, page_tokens=0,
+        plan=plan, pages=None, counts=None, page_tokens=0, gain=gain,
     )  # fmt: skip
 
 
@@ -67,16 +74,18 @@ def launch(
     sm_scale: float,
     n_splits: int | None,
     out: torch.Tensor | None,
-    plan: Plan,
+    plan: Plan | None,
     pages: torch.Tensor | None,
     counts: torch.Tensor | None,
     page_tokens: int,
+    gain: torch.Tensor | None,
 ) -> torch.Tensor:
     """Both kernels, dense (`pages` None) or over selected pages."""
-    check(q, k_codes, k_scales, v_codes, v_scales, lengths, bits)
+    check(q, k_codes, k_scales, v_codes, v_scales, lengths, bits, gain)
     batch, queries, dim = q.shape
     heads, capacity = k_codes.shape[1], k_codes.shape[2]
     group = queries // heads
+    plan = plan or Plan.of(group)
     k_words, v_words = k_scales.view(torch.int32), v_scales.view(torch.int32)
     v_codes = v_codes.view(torch.int32)
     reach = capacity if pages is None else pages.shape[2] * page_tokens
@@ -93,6 +102,7 @@ def launch(
         lengths,
         lengths if pages is None else pages,
         lengths if counts is None else counts,
+        q if gain is None else gain,
         partial,
         stats,
         sm_scale,
@@ -112,6 +122,7 @@ def launch(
         EVEN=capacity % plan.block_n == 0,
         ASM=plan.assembly,
         STAGES=plan.stages if pages is None else 2 * plan.stages - 1,  # half of them go to the page numbers
+        GAIN=gain is not None,
         num_warps=1,
     )
     padded = triton.next_power_of_2(count)
@@ -130,6 +141,7 @@ def check(
     v_scales: torch.Tensor,
     lengths: torch.Tensor,
     bits: tuple[int, int],
+    gain: torch.Tensor | None = None,
 ) -> None:
     """Raises ConfigError for what the kernel would read wrongly."""
     batch, queries, dim = q.shape
@@ -150,3 +162,7 @@ def check(
             raise ConfigError("a packed tensor has gaps between its tokens", "keep its last two axes contiguous")
     if lengths.shape != (batch,) or lengths.dtype != torch.int32:
         raise ConfigError(f"lengths is {lengths.dtype} {tuple(lengths.shape)}, not int32 {(batch,)}")
+    if gain is not None and (
+        gain.shape != (batch, heads, dim) or gain.dtype != torch.float32 or not gain.is_contiguous()
+    ):
+        raise ConfigError(f"gain is {gain.dtype} {tuple(gain.shape)}, not float32 {(batch, heads, dim)}")

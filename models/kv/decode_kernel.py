@@ -79,16 +79,7 @@ def _nibbles(words, ASM: tl.constexpr):
             """,
             "=r,=r,=r,=r,=r,=r,=r,=r,r,r",
             [words],
-            dtype=(
-                tl.float16,
-                tl.float16,
-                tl.float16,
-                tl.float16,
-                tl.float16,
-                tl.float16,
-                tl.float16,
-                tl.float16,
-            ),
+            dtype=(tl.float16, tl.float16, tl.float16, tl.float16, tl.float16, tl.float16, tl.float16, tl.float16),
             is_pure=True,
             pack=2,
         )
@@ -167,6 +158,7 @@ def splits(
     lengths,
     pages,
     counts,
+    gain,
     partial,
     stats,
     sm_scale,
@@ -190,11 +182,13 @@ def splits(
     EVEN: tl.constexpr,
     ASM: tl.constexpr,
     STAGES: tl.constexpr,
+    GAIN: tl.constexpr,
 ):
     """One split of one key-value head: sums of weighted values to `partial`, maximum and total to `stats`.
 
     `partial` [B, Hq, S, D] and `stats` [B, Hq, S, 2] are float32. With PAGE_TOKENS the tiles are those of the pages
-    in `pages` [B, H, P], of which `counts` [B, H] count; without, those of the first `lengths` tokens.
+    in `pages` [B, H, P], of which `counts` [B, H] count; without, those of the first `lengths` tokens. With GAIN the
+    queries are first multiplied by `gain` [B, H, D], float32.
     """
     split, head, batch = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     n_splits = tl.num_programs(0)
@@ -219,11 +213,15 @@ def splits(
 
     # The query, rounded to 16 bits a channel: `step` is the unit, `ask_low` and `ask_high` the sums of the codes.
     channels = tl.arange(0, HALF)
+    gain += (batch_long * HEADS + head) * D
     columns = tl.arange(0, 2 * GROUP_PAD)
     at = q + (columns // 2)[None, :] * D + channels[:, None]
     real = (columns < 2 * GROUP)[None, :]
     q_low = tl.load(at, mask=real, other=0.0).to(tl.float32)
     q_high = tl.load(at + HALF, mask=real, other=0.0).to(tl.float32)
+    if GAIN:
+        q_low *= tl.load(gain + channels)[:, None]
+        q_high *= tl.load(gain + HALF + channels)[:, None]
     largest = tl.maximum(tl.max(tl.abs(q_low), axis=0), tl.max(tl.abs(q_high), axis=0))
     step = tl.where(largest > 0.0, largest * (1.0 / 32512.0), 1.0)
     columns_low = _query_columns(q_low, step, columns)
@@ -234,6 +232,9 @@ def splits(
     real = (queries < GROUP)[None, :]
     q_low = tl.load(at, mask=real, other=0.0).to(tl.float32)
     q_high = tl.load(at + HALF, mask=real, other=0.0).to(tl.float32)
+    if GAIN:
+        q_low *= tl.load(gain + channels)[:, None]
+        q_high *= tl.load(gain + HALF + channels)[:, None]
     largest = tl.maximum(tl.max(tl.abs(q_low), axis=0), tl.max(tl.abs(q_high), axis=0))
     step = tl.where(largest > 0.0, largest * (1.0 / 32512.0), 1.0)
     ask_low = tl.sum(tl.floor(q_low / step[None, :] + 0.5), axis=0)

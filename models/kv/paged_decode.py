@@ -34,6 +34,7 @@ def paged_decode(
     n_splits: int | None = None,
     out: torch.Tensor | None = None,
     plan: Plan | None = None,
+    gain: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """`decode` over the pages in `pages` int32 [B, H, P]: rising page numbers, then -1 to the end; [B, Hq, D].
 
@@ -43,7 +44,7 @@ def paged_decode(
     """
     if page_tokens not in PAGE_SIZES:
         raise ConfigError(f"pages of {page_tokens} tokens are not served", f"one of {PAGE_SIZES}")
-    plan = plan or Plan()
+    plan = plan or Plan.of(q.shape[1] // k_codes.shape[1])
     if page_tokens % plan.block_n:
         raise ConfigError(f"a page of {page_tokens} tokens is no whole number of tiles of {plan.block_n}")
     if pages.dtype != torch.int32 or pages.dim() != 3 or pages.shape[:2] != k_codes.shape[:2]:
@@ -53,7 +54,7 @@ def paged_decode(
         counts = (pages >= 0).sum(-1, dtype=torch.int32)
     return launch(
         q, k_codes, k_scales, v_codes, v_scales, lengths, bits=bits, sm_scale=sm_scale, n_splits=n_splits, out=out,
-        plan=plan, pages=pages, counts=counts.contiguous(), page_tokens=page_tokens,
+        plan=plan, pages=pages, counts=counts.contiguous(), page_tokens=page_tokens, gain=gain,
     )  # fmt: skip
 
 
