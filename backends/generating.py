@@ -12,6 +12,7 @@ from selfroute.backends.base import Attempting
 from selfroute.backends.citations import verify
 from selfroute.backends.context import arrange
 from selfroute.backends.costs import Expected, Part, expected, in_time, kind_of_work, stopped
+from selfroute.backends.keeping import keeper, note, tokens_kept
 from selfroute.deadline import Deadline
 from selfroute.errors import DeviceMemoryError, ModelServerError, OutOfTimeError
 from selfroute.memory.rates import Rates
@@ -141,8 +142,10 @@ class Writer:
         return round(self.rates.expect(kind_of_work("new", self.generator), EXPECTED_NEW_TOKENS))
 
     def resident(self, index: Index) -> int:
-        """Tokens of the index's chunks that are read and kept."""
-        return self._corpus[1] if self._kept and self._kept[0] == index.stats.generation == self._corpus[0] else 0
+        """Tokens of the index's chunks that are read and kept, in memory or beside the index."""
+        if self._kept and self._kept[0] == index.stats.generation == self._corpus[0]:
+            return self._corpus[1]
+        return tokens_kept(self.generator, index)
 
     def tokens(self, chunks: Sequence[Chunk]) -> int:
         """What the chunks take of the window."""
@@ -188,7 +191,7 @@ class Writer:
             given: list[str] = []
             reading = perf_counter()
             try:
-                read, handle = self._context(generator, read, keep)
+                read, handle = self._context(generator, read, keep, index)
                 writing = perf_counter()
                 most = max(1, self._new_tokens(query, around + self.tokens(read)))
                 if live or deadline is not None:
@@ -238,15 +241,16 @@ class Writer:
         return replace(usage, dollars=self.dollars(usage.prompt_tokens, usage.new_tokens))
 
     def _context(
-        self, generator: Generator, chunks: tuple[Chunk, ...], keep: int | None
+        self, generator: Generator, chunks: tuple[Chunk, ...], keep: int | None, index: Index
     ) -> tuple[tuple[Chunk, ...], object]:
-        """(chunks, handle): the kept one of this generation of the index, or a new one."""
+        """(chunks, handle): the kept one of this generation of the index, or a new one; beside the index, too."""
         if keep is None:
             return chunks, generator.prefill(chunks)
         with self._lock:
             if self._kept is None or self._kept[0] != keep:
                 self._kept = None
-                self._kept = keep, chunks, generator.prefill(chunks)
+                self._kept = keep, chunks, keeper(generator, index).prefill(chunks)
+                note(self.generator, index, keep, self.tokens(chunks))
             return self._kept[1], self._kept[2]
 
     def _cost(self, chunk: Chunk) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import abc
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, runtime_checkable
 
 from selfroute.deadline import Deadline
@@ -114,6 +115,19 @@ class Stoppable(Protocol):
         """The same, sharing what is loaded, which does not go on when the time is up.
 
         It raises OutOfTimeError then; a generator that has begun its answer ends it there, as finish="length".
+        """
+        ...
+
+
+@runtime_checkable
+class Keeping(Protocol):
+    """A generator that can keep what it reads in files."""
+
+    def keeping(self, folder: Path, secret: str) -> Self:
+        """The same, sharing what is loaded, which keeps contexts in this folder, and takes them from there.
+
+        secret: what only this user's processes know; a file that was written without it is not used, like one that is
+        damaged or of another model.
         """
         ...
 

@@ -1,7 +1,8 @@
 """Any causal language model that transformers has built in, attention-only or hybrid, from a folder or by its name.
 
-The context is read once into a cache. Every question is answered on a copy of that cache, since recurrent layers cannot
-be taken back to an earlier state; so a handle gives the same answer to the same question, whatever was asked between.
+The context is read once into a cache, packed if that was asked for (selfroute.models.kv). Every question is answered on
+a copy of that cache, since recurrent layers cannot be taken back to an earlier state; so a handle gives the same answer
+to the same question, whatever was asked between.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any, Literal
 from selfroute.deadline import Deadline
 from selfroute.errors import ConfigError, ContextOverflowError, DeviceMemoryError
 from selfroute.models.base import Stream
+from selfroute.models.contexts import Context, Contexts, Place, PlainContexts
 from selfroute.models.encoding import Encoder
+from selfroute.models.kv.presets import Preset, preset_of
 from selfroute.models.loading import load, locate, pick_device, quiet
 from selfroute.models.metering import peak_bytes
 from selfroute.models.prompt import Prompt, fresh_nonce, make_prompt
@@ -32,13 +35,13 @@ USABLE = 0.9  # of the free memory; the rest is for what is computed on the way
 
 @dataclass(eq=False)
 class Handle:
-    """A context that was read: its chunks, its tokens, the cache. used: whether an answer has counted its prefill."""
+    """A context that was read: its chunks, its tokens. used: whether an answer has counted its prefill."""
 
     owner: object
     chunks: tuple[Chunk, ...]
     prompt: Prompt
     n_tokens: int
-    cache: Any
+    context: Context
     seconds: float
     used: bool = False
 
@@ -51,6 +54,7 @@ class CausalGenerator:
         model: str,
         *,
         window_tokens: int = 0,
+        kv: str = "",
         device: str | None = None,
         nonce: str = "",
         free_bytes: int | None = None,
@@ -60,17 +64,23 @@ class CausalGenerator:
         """model: a folder, which is read with no network, or a hub name, which is downloaded unless it is cached.
 
         window_tokens: the most that prompt and answer may take; 0: what the model was trained for, or less where
-        memory has room for less. nonce: the word of the prompt's fences, random when not given. free_bytes: of the
+        memory has room for less. kv: the preset by which keys and values are packed, such as k4v8; the library's own
+        cache when empty. nonce: the word of the prompt's fences, random when not given. free_bytes: of the
         device, measured when not given. cache_dir: of the hub's files. block_tokens: read at a time.
         Raises MissingDependencyError, ModelLoadError, DeviceMemoryError when weights and cache do not fit, ConfigError
-        for a window that is larger than the model's.
+        for a window that is larger than the model's or one that cannot be packed, UnknownNameError for a preset.
         """
+        preset = preset_of(kv) if kv else None
+        self.name = f"{model} {kv}".strip()
         self._device, self._block_tokens = pick_device(device), block_tokens
         folder = locate(model, cache_dir)
         self._size = size_of(folder)
         free = int(USABLE * _free(self._device)) if free_bytes is None else free_bytes
-        self._window = _window(self._size, window_tokens, free)
+        self._kv = preset.name if preset else ""
+        self._window = _window(self._size, window_tokens, free, self._kv)
         self._model, tokenizer = load(folder, self._device)
+        self._contexts = _contexts(self._model, tokenizer, preset)
+        self._place: Place | None = None
         self._encoder = Encoder(tokenizer)
         self._fences = fresh_nonce((), nonce)  # one word for the life of this object: equal prompts are equal
         self._ends = _end_ids(self._model, tokenizer)
@@ -81,6 +91,18 @@ class CausalGenerator:
         hasty = copy.copy(self)
         hasty._deadline = deadline
         return hasty
+
+    def keeping(self, folder: Path, secret: str) -> CausalGenerator:
+        """The same model, which keeps what it reads in this folder and takes from there what was read before.
+
+        Only with packed keys and values, and a secret. The word of the fences is the same for the folder from then on.
+        """
+        if not (self._kv and secret):
+            return self
+        keeper = copy.copy(self)
+        keeper._place = Place(folder, secret)
+        keeper._fences = keeper._place.word(f"fences of {folder}")[:8]
+        return keeper
 
     @property
     def context_length(self) -> int:
@@ -97,13 +119,10 @@ class CausalGenerator:
         ids = self._encoder.prefix(prompt)
         if len(ids) >= self._window:
             raise ContextOverflowError(len(ids), self._window, "read fewer chunks, or give --window-tokens more")
-        from transformers import DynamicCache
-
         started = perf_counter()
         with self._memory(len(ids)):
-            cache = DynamicCache(config=self._model.config)
-            self._read(ids, cache)
-        return Handle(self._model, tuple(chunks), prompt, len(ids), cache, perf_counter() - started)
+            context = self._contexts.read(ids, self._read, self._place)
+        return Handle(self._model, tuple(chunks), prompt, len(ids), context, perf_counter() - started)
 
     def generate(self, question: str, handle: object, *, max_new_tokens: int = 512) -> Generation:
         """The whole answer. Raises ContextOverflowError when the question leaves no room, and DeviceMemoryError."""
@@ -129,7 +148,7 @@ class CausalGenerator:
         ids: list[int] = []
         given = ""
         with self._memory(n_prompt + room):
-            cache = copy.deepcopy(handle.cache)
+            cache = self._contexts.copy(handle.context, n_prompt + room)
             token = self._read(suffix, cache)
             prefilled = perf_counter()
             while token not in self._ends:
@@ -147,11 +166,12 @@ class CausalGenerator:
             yield text[len(given) :]
         answer.usage = Usage(
             prompt_tokens=n_prompt,
-            cached_tokens=0 if first else handle.n_tokens,
+            cached_tokens=handle.context.n_kept if first else handle.n_tokens,
             new_tokens=len(ids),
             prefill_seconds=prefilled - started + (handle.seconds if first else 0.0),
             decode_seconds=perf_counter() - prefilled,
             peak_bytes=self._peak(),
+            kv_bytes=handle.context.n_bytes,
         )
 
     def _read(self, ids: Sequence[int], cache: Any) -> int:
@@ -184,7 +204,9 @@ class CausalGenerator:
             if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
                 raise
             raise DeviceMemoryError(
-                self._size.needed(n_tokens), _free(self._device), "--window-tokens with less, or a smaller model"
+                self._size.needed(n_tokens, self._kv),
+                _free(self._device),
+                "--window-tokens with less, or a smaller model",
             ) from error
 
 
@@ -194,20 +216,28 @@ class _Answer:
     finish: Literal["stop", "length"] = "stop"
 
 
-def _window(size: Size, wanted: int, free_bytes: int) -> int:
+def _contexts(model: Any, tokenizer: Any, preset: Preset | None) -> Contexts:
+    if preset is None:
+        return PlainContexts(model)
+    from selfroute.models.kv.contexts import PackedContexts
+
+    return PackedContexts(model, tokenizer, preset)
+
+
+def _window(size: Size, wanted: int, free_bytes: int, kv: str = "") -> int:
     """The window to work with, which weights and caches have room for."""
     trained = size.context_length or max(wanted, MIN_WINDOW)
     if wanted > trained:
         raise ConfigError(
             f"window_tokens is {wanted:,}, the model was trained for {trained:,}", f"--window-tokens {trained}"
         )
-    room = size.room(free_bytes)
+    room = size.room(free_bytes, kv)
     least = wanted or min(trained, MIN_WINDOW)
     if room < least:
         option = (
             f"--window-tokens {room}, or a smaller model" if room >= 512 else "a smaller model, or free some memory"
         )
-        raise DeviceMemoryError(size.needed(least), free_bytes, option)
+        raise DeviceMemoryError(size.needed(least, kv), free_bytes, option)
     return wanted or min(trained, room)
 
 

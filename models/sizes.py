@@ -10,58 +10,69 @@ from pathlib import Path
 from typing import Any
 
 from selfroute.errors import ModelLoadError
+from selfroute.models.kv.presets import PRESETS, preset_of
+from selfroute.models.kv.sizing import TILE, Shape, shape_bytes, text_part
 
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 COPIES = 2  # of the cache: the context's, which is kept, and the one that an answer is written on
-_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "float64": 8}
-_ATTENTION = frozenset({"attention", "full_attention", "global_attention", "hybrid"})
+PLAIN_PRESET = "bf16"  # by which keys and values are kept in the model's own dtype
 _SLIDING = frozenset({"sliding_attention", "chunked_attention", "local_attention"})
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """weight_bytes; kv_bytes of one token over all layers that keep every token; window_bytes of those that keep few.
+    """weight_bytes; shape: of the cache of the layers that keep every token; window_bytes of those that keep few.
 
     state_bytes: of the recurrent layers, whatever the length. context_length: tokens that the model was trained for, 0
     when its config does not say.
     """
 
     weight_bytes: int
-    kv_bytes: int
+    shape: Shape
     window_bytes: int
     state_bytes: int
     context_length: int
 
-    def needed(self, n_tokens: int) -> int:
-        """Bytes for the weights and for COPIES caches of n_tokens."""
-        return self.weight_bytes + COPIES * (n_tokens * self.kv_bytes + self.window_bytes + self.state_bytes)
+    @property
+    def kv_bytes(self) -> int:
+        """Of one token over all layers that keep every token, in the model's own dtype."""
+        return self.shape.token_bytes(PRESETS[PLAIN_PRESET])
 
-    def room(self, free_bytes: int) -> int:
+    def kept(self, n_tokens: int, kv: str = "") -> int:
+        """Bytes of one cache of n_tokens. kv: a preset of selfroute.models.kv, the library's own cache when empty."""
+        of_tokens = shape_bytes(self.shape, n_tokens, kv) if kv else n_tokens * self.kv_bytes
+        return of_tokens + self.window_bytes + self.state_bytes
+
+    def needed(self, n_tokens: int, kv: str = "") -> int:
+        """Bytes for the weights and for COPIES caches of n_tokens."""
+        return self.weight_bytes + COPIES * self.kept(n_tokens, kv)
+
+    def room(self, free_bytes: int, kv: str = "") -> int:
         """The most tokens that fit; at least 0. Without attention layers, any number: context_length."""
-        left = free_bytes - self.needed(0)
-        if left < 0:
+        if free_bytes < self.needed(0, kv):
             return 0
-        return left // (COPIES * self.kv_bytes) if self.kv_bytes else max(self.context_length, 1 << 30)
+        per_token = self.shape.token_bytes(preset_of(kv or PLAIN_PRESET))
+        if not per_token:
+            return max(self.context_length, 1 << 30)
+        room = (free_bytes - self.needed(0)) // (COPIES * per_token)
+        while room > 0 and self.needed(room, kv) > free_bytes:  # room is made in whole tiles
+            room = (room - 1) // TILE * TILE
+        return room
 
 
 def size_of(folder: Path) -> Size:
     """The size of the model in a folder. Raises ModelLoadError when files are missing or are no safetensors weights."""
-    config = read_config(folder)
-    text = config.get("text_config") if isinstance(config.get("text_config"), dict) else None
-    layers = {**config, **(text or {})}
+    layers = text_part(read_config(folder))
     n_bytes = sum((folder / name).stat().st_size for name in weight_files(folder))
-    per_value = _BYTES.get(str(layers.get("dtype") or layers.get("torch_dtype") or "float32"), 4)
-    kinds = _layer_kinds(layers)
-    heads = _number(layers, "num_attention_heads", 1)
-    kv_heads = _number(layers, "num_key_value_heads", heads)
-    head_dim = _number(layers, "head_dim", _number(layers, "hidden_size", 0) // max(1, heads))
-    one_layer = 2 * kv_heads * head_dim * per_value
-    window = _number(layers, "sliding_window", 0)
+    shape = Shape.of(layers, strict=False)
+    n_sliding = sum(kind in _SLIDING for kind in shape.kinds)
+    n_recurrent = len(shape.kinds) - n_sliding - len(shape.layers)
+    one_layer = 2 * shape.heads * shape.dim * shape.itemsize
     return Size(
         weight_bytes=n_bytes,
-        kv_bytes=one_layer * sum(kind in _ATTENTION for kind in kinds),
-        window_bytes=one_layer * window * sum(kind in _SLIDING for kind in kinds),
-        state_bytes=_state_bytes(layers) * sum(kind not in _ATTENTION | _SLIDING for kind in kinds),
+        shape=shape,
+        window_bytes=one_layer * _number(layers, "sliding_window", 0) * n_sliding,
+        state_bytes=_state_bytes(layers) * n_recurrent,
         context_length=_number(layers, "max_position_embeddings", 0),
     )
 
@@ -128,23 +139,6 @@ def _available() -> int:
     except (OSError, ValueError, IndexError):
         pass
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # macOS does not say what is free
-
-
-def _layer_kinds(config: Mapping[str, Any]) -> list[str]:
-    """What each layer is; all attention when the config does not tell them apart."""
-    for key in ("layer_types", "layers_block_type"):
-        kinds = config.get(key)
-        if isinstance(kinds, list) and kinds:
-            return [str(kind) for kind in kinds]
-    n = _number(config, "num_hidden_layers", 0)
-    every = _number(config, "full_attention_interval", 0) or _number(config, "attn_layer_period", 0)
-    if every:
-        offset = _number(config, "attn_layer_offset", every - 1)
-        return ["attention" if i % every == offset % every else "recurrent" for i in range(n)]
-    some = config.get("attn_layer_indices") or config.get("full_attn_idxs")
-    if isinstance(some, list):
-        return ["attention" if i in some else "recurrent" for i in range(n)]
-    return ["attention"] * n
 
 
 def _state_bytes(config: Mapping[str, Any]) -> int:

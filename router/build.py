@@ -116,6 +116,10 @@ def make_generator(config: Config) -> Generator | None:
     if not colon and not is_known("generator", kind):
         kind, rest = "transformers", config.model
     options = {"api_key": config.api_key} if kind == "openai" else {}
+    if config.kv and kind != "transformers":
+        raise ConfigError(f"kv is of models that run here, not of {kind}", "leave --kv out")
+    if config.kv:
+        options["kv"] = config.kv
     arguments = (rest,) if rest else ()
     if not rest and kind != "scripted":
         raise ConfigError(

@@ -20,6 +20,7 @@ from selfroute.router.options import (
     Embedder,
     IndexDir,
     Json,
+    Kv,
     MaxBytes,
     MaxCost,
     MaxSeconds,
@@ -136,6 +137,7 @@ def ask(
     policy: Policy = None,
     model: Model = None,
     window_tokens: Window = None,
+    kv: Kv = None,
     prefer: Prefer = None,
     budget_tokens: Budget = None,
     max_tokens: MaxTokens = None,
@@ -167,6 +169,7 @@ def ask(
         policy=policy,
         model=model,
         window_tokens=window_tokens,
+        kv=kv,
         prefer=prefer,
         budget_tokens=budget_tokens,
         max_tokens=max_tokens,
@@ -351,18 +354,34 @@ def models(
     hf_cache: Annotated[
         str, typer.Option("--hf-cache", help="Folder of the Hugging Face cache.", metavar="DIR", show_default=False)
     ] = "",
+    fit: Annotated[
+        str,
+        typer.Option(help="Tell what this model takes, at each preset of --kv.", metavar="NAME", show_default=False),
+    ] = "",
+    tokens: Annotated[int, typer.Option(help="Of context, for --fit.", min=1)] = 131_072,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List what is registered, what can be installed, and which models on this disk fit into memory."""
+    """List what is registered, what can be installed, and which models on this disk fit into memory.
+
+    Example: selfroute models --fit ibm-granite/granite-4.0-h-350m --tokens 1000000
+    """
     from itertools import chain
     from pathlib import Path
 
     from selfroute.router import render
     from selfroute.router.doctor import model_lines
-    from selfroute.router.inventory import cached_lines, hub_cache
+    from selfroute.router.inventory import cached_lines, fits, hub_cache
 
-    for kind, name, state in chain(model_lines(), cached_lines(Path(hf_cache) if hf_cache else hub_cache())):
+    cache = Path(hf_cache) if hf_cache else hub_cache()
+    if fit:
+        for one in fits(fit, tokens, cache):
+            if json:
+                render.put(one.to_json())
+            else:
+                render.say(one.line(), to=sys.stdout)
+        return
+    for kind, name, state in chain(model_lines(), cached_lines(cache)):
         if json:
             render.put({"kind": kind, "name": name, "state": state})
         else:

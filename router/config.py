@@ -17,6 +17,7 @@ from typing import Any
 
 from selfroute.errors import ConfigError, UnknownNameError
 from selfroute.memory.location import resolve_root
+from selfroute.models.kv.presets import preset_of
 from selfroute.registry import is_known, names
 from selfroute.types import DEFAULT_BUDGET_TOKENS, PREFERENCES
 
@@ -54,6 +55,7 @@ class Config:
     reader: str = _setting("span", "what reads the context and answers")
     model: str = _setting("", "a language model that answers: a folder, a hub name, openai:URL#NAME; none when empty")
     window_tokens: int = _setting(0, "the most that a model's prompt and answer may take; 0: what it and memory can")
+    kv: str = _setting("", "how a local model's keys and values are kept: k8v8, k4v8, k4v4, bf16; unpacked when empty")
     index_dir: str = _setting("", "folder of the index; .selfroute in the corpus, or the user's cache, when empty")
     max_file_bytes: int = _setting(1_000_000, "larger files are not indexed", at_least=1)
     update: bool = _setting(True, "bring the index up to date with the files before it is used")
@@ -197,6 +199,8 @@ def _check_names(values: Mapping[str, Any]) -> None:
         name = str(values.get(kind, SETTINGS[kind].default)).partition(":")[0]
         if not is_known(kind, name):
             raise UnknownNameError(kind, name, names(kind))
+    if values.get("kv"):
+        preset_of(values["kv"])
     kind, colon, _ = str(values.get("model", "")).partition(":")
     if colon and not is_known("generator", kind):
         raise UnknownNameError("kind of model", kind, names("generator"))

@@ -23,6 +23,10 @@ Model = Annotated[
 Window = Annotated[
     int | None, typer.Option(help="The most that a model's prompt and answer may take.", show_default=False)
 ]
+Kv = Annotated[
+    str | None,
+    typer.Option("--kv", help="Pack a local model's keys and values: k8v8, k4v8, k4v4.", show_default=False),
+]
 Budget = Annotated[int | None, typer.Option(help="Tokens of context to answer from.", show_default=False)]
 MaxTokens = Annotated[int | None, typer.Option(help="The most tokens that a question may read.", show_default=False)]
 TopK = Annotated[int | None, typer.Option(help="Hits to return.", show_default=False)]

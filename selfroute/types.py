@@ -109,6 +109,7 @@ class Context:
 class Usage:
     """What an answer cost. cached_tokens are those of prompt_tokens that did not have to be read again.
 
+    peak_bytes: of the process, or of the device. kv_bytes: of the keys and values of the context that was read.
     dollars: by the prices that were given for the model, tokens that its server had cached at the full one.
     """
 
@@ -119,6 +120,7 @@ class Usage:
     decode_seconds: float = 0.0
     peak_bytes: int = 0
     dollars: float = 0.0
+    kv_bytes: int = 0
 
     @property
     def seconds(self) -> float:
@@ -126,7 +128,7 @@ class Usage:
         return self.prefill_seconds + self.decode_seconds
 
     def __add__(self, other: Usage) -> Usage:
-        """Sums; the peak is the larger of both."""
+        """Sums; of the bytes the larger of both."""
         return Usage(
             self.prompt_tokens + other.prompt_tokens,
             self.cached_tokens + other.cached_tokens,
@@ -135,6 +137,7 @@ class Usage:
             self.decode_seconds + other.decode_seconds,
             max(self.peak_bytes, other.peak_bytes),
             self.dollars + other.dollars,
+            max(self.kv_bytes, other.kv_bytes),
         )
 
 

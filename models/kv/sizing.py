@@ -22,17 +22,18 @@ def kv_bytes(config: Any, tokens: int, preset: str | Preset, *, batch: int = 1, 
     convolution states are not counted: they do not grow. Nor is the staging of the first tokens, which is let go when
     they are packed. Raises UnknownNameError, and ConfigError for a config that does not say its heads.
     """
-    preset, shape = preset_of(preset), Shape.of(config)
-    item = itemsize or shape.itemsize
-    room = tiles(tokens)
-    return batch * sum(layer_bytes(preset.at(layer), shape.heads, shape.dim, room, item) for layer in shape.layers)
+    return batch * shape_bytes(Shape.of(config), tokens, preset, itemsize)
+
+
+def shape_bytes(shape: Shape, tokens: int, preset: str | Preset, itemsize: int | None = None) -> int:
+    """The same of one sequence, for a shape that was read from a config already."""
+    preset, item, room = preset_of(preset), itemsize or shape.itemsize, tiles(tokens)
+    return sum(layer_bytes(preset.at(layer), shape.heads, shape.dim, room, item) for layer in shape.layers)
 
 
 def layer_bytes(bits: Bits, heads: int, dim: int, room: int, itemsize: int) -> int:
     """Of one layer and one sequence, with room for that many tokens."""
-    if bits.plain:
-        return 2 * heads * room * dim * itemsize
-    return heads * (room * (_row(dim, bits.keys, itemsize) + _row(dim, bits.values, itemsize)) + 2 * dim * 4)
+    return heads * (room * _token(bits, dim, itemsize) + (0 if bits.plain else 2 * dim * 4))
 
 
 def tiles(tokens: int) -> int:
@@ -40,8 +41,9 @@ def tiles(tokens: int) -> int:
     return -(-max(1, tokens) // TILE) * TILE
 
 
-def _row(dim: int, bits: int, itemsize: int) -> int:
-    return dim * itemsize if bits == PLAIN else dim * bits // 8 + 4
+def _token(bits: Bits, dim: int, itemsize: int) -> int:
+    """Of one token and one head: codes and scales of key and value."""
+    return sum(dim * itemsize if each == PLAIN else dim * each // 8 + 4 for each in (bits.keys, bits.values))
 
 
 class Shape:
@@ -54,17 +56,22 @@ class Shape:
         self.layers = tuple(i for i, kind in enumerate(kinds) if kind in ATTENTION)
 
     @classmethod
-    def of(cls, config: Any) -> Shape:
-        """Read from a config. Raises ConfigError when it does not say how many heads of how many channels."""
+    def of(cls, config: Any, *, strict: bool = True) -> Shape:
+        """Read from a config. Raises ConfigError when it does not say how many heads of how many channels; not strict:
+        takes none for them."""
         text = text_part(config)
         queries = _number(text, "num_attention_heads") or _number(text, "n_head")
         heads = _number(text, "num_key_value_heads") or queries
         hidden = _number(text, "hidden_size") or _number(text, "n_embd")
         dim = _number(text, "head_dim") or (hidden // queries if queries else 0)
-        if not heads or not dim:
+        if strict and not (heads and dim):
             raise ConfigError("the config does not say its attention heads and their width", "use a language model's")
         dtype = str(get(text, "dtype") or get(text, "torch_dtype") or "float32").removeprefix("torch.")
         return cls(heads, dim, tuple(layer_kinds(text)), _ITEM.get(dtype, 4))
+
+    def token_bytes(self, preset: Preset) -> int:
+        """Of one token over all attention layers."""
+        return self.heads * sum(_token(preset.at(layer), self.dim, self.itemsize) for layer in self.layers)
 
 
 def text_part(config: Any) -> Any:
