@@ -168,13 +168,10 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
 
 def test_kv_on_the_command_line(llama: Path, corpus: Path, call: Call) -> None:
     asked = ("ask", QUESTION, "--path", corpus, "--model", llama, "--route", "long-context", "--kv", "k4v4", "--json")
-    usages = []
-    for _ in range(2):
-        code, out, err = call(*asked)
-        assert code == 0, err
-        usages.append(json.loads(out)["usage"])
-    assert usages[0]["cached_tokens"] == 0 < usages[1]["cached_tokens"]
-    assert all(usage["kv_bytes"] > 0 and usage["peak_bytes"] > 0 for usage in usages)
+    code, out, err = call(*asked)
+    assert code == 0, err
+    usage = json.loads(out)["usage"]
+    assert usage["cached_tokens"] == 0 and usage["kv_bytes"] > 0 and usage["peak_bytes"] > 0
     code, _, err = call(*asked[:-2], "k9")
     assert code == 2 and "k4v4" in err
 
