@@ -237,7 +237,7 @@ def mass(q: Any, k: Any, share: float, how: str) -> float:
         inside.scatter_(2, chosen.long().masked_fill(chosen < 0, pages.shape[2]), True)
         tokens = inside[..., :-1].repeat_interleave(PAGE, -1)
         group = query.shape[1] // heads
-        weights = (query.view(batch, heads, group, dim) @ k.mT * dim**-0.5)[..., :length].softmax(-1)
+        weights = (query.reshape(batch, heads, group, dim) @ k.mT * dim**-0.5)[..., :length].softmax(-1)
         kept.append((weights * tokens[:, :, None, :length]).sum(-1).mean())
     return float(torch.stack(kept).mean())
 
