@@ -63,8 +63,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
         self.batch_size = key_states.shape[0]
         room = tiles(FIRST_ROOM if self.max_tokens is None else self.max_tokens)
         self.k, self.v = Store(key_states, self.bits.keys, room), Store(value_states, self.bits.values, room)
-        self.lengths = torch.zeros(self.batch_size, dtype=torch.int32, device=self.device)
-        self.position = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self._count(self.batch_size)
         self.is_initialized = True
 
     @property
@@ -168,6 +167,11 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
             self.prefetch()
         self._set_length(left)
 
+    @torch.inference_mode(False)  # else they could not be changed outside of it
+    def _count(self, batch: int) -> None:
+        self.lengths = torch.full((batch,), self.length, dtype=torch.int32, device=self.device)
+        self.position = torch.full((1,), self.length, dtype=torch.int64, device=self.device)
+
     def _set_length(self, length: int) -> None:
         self.length = length
         if self.is_initialized:
@@ -198,7 +202,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
             self.staged = self.staged[0][index], self.staged[1][index]
         if len(rows) != self.batch_size:
             self.batch_size = len(rows)
-            self.lengths = torch.full((len(rows),), self.length, dtype=torch.int32, device=self.device)
+            self._count(self.batch_size)
 
     def offload(self, tokens: int | None = None) -> None:
         """Moves the first tokens (all, unless told how many) to main memory; attention reads them from there."""

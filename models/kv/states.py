@@ -11,6 +11,7 @@ States = dict[str, torch.Tensor]  # "LAYER.conv.NUMBER" and "LAYER.recurrent.NUM
 _KINDS = ("conv", "recurrent")
 
 
+@torch.inference_mode(False)
 def take(cache: Any) -> States:
     """Copies of all that are there; empty for a model of attention layers only."""
     found: States = {}
@@ -23,6 +24,7 @@ def take(cache: Any) -> States:
     return found
 
 
+@torch.inference_mode(False)  # else what is put there could not be changed outside of it
 def put(cache: Any, states: States, device: torch.device) -> None:
     """Puts them into a cache of the same model. Raises KeyError, ValueError or IndexError for what has no place."""
     for name, given in states.items():
