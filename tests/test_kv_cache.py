@@ -108,15 +108,22 @@ def test_padding_changes_no_score_of_an_eight_bit_cache(family: str) -> None:
 
 @pytest.mark.parametrize("family", ALL)
 def test_reading_in_one_block_or_token_by_token_scores_alike(family: str) -> None:
-    ids = tokens(1, 100)
-    with torch.inference_mode():
-        one = quantized_cache(model(family), "k8v8", max_tokens=128)
-        whole = model(family)(input_ids=ids, past_key_values=one).logits[:, -1]
-        many = quantized_cache(model(family), "k8v8", max_tokens=128)
-        model(family)(input_ids=ids[:, :64], past_key_values=many)
-        for at in range(64, 100):
-            last = model(family)(input_ids=ids[:, at : at + 1], past_key_values=many).logits[:, -1]
-    assert (whole - last).norm() < 1e-2 * whole.norm()
+    ids, difference = tokens(1, 100), []
+    attach(model(family))
+    for packed in (True, False):
+        whole, many = (
+            quantized_cache(model(family), "k8v8", max_tokens=128)
+            if packed
+            else transformers.DynamicCache(config=model(family).config)
+            for _ in range(2)
+        )
+        with torch.inference_mode():
+            one = model(family)(input_ids=ids, past_key_values=whole).logits[:, -1]
+            model(family)(input_ids=ids[:, :64], past_key_values=many)
+            for at in range(64, 100):
+                last = model(family)(input_ids=ids[:, at : at + 1], past_key_values=many).logits[:, -1]
+        difference.append(float((one - last).norm() / one.norm()))
+    assert difference[0] < difference[1] + 0.01  # Bamba's recurrence differs by 0.03 by itself
 
 
 def test_a_fork_goes_its_own_way() -> None:

@@ -53,6 +53,12 @@ def answer(family: str, packed: PackedCache, count: int = 6) -> list[int]:
     return written
 
 
+def scores(family: str, packed: PackedCache) -> Any:
+    """The logits after one more."""
+    with torch.inference_mode():
+        return model(family)(input_ids=torch.tensor([[5]]), past_key_values=packed).logits[0, -1]
+
+
 def prefix(family: str, preset: str, ids: list[int]) -> Prefix:
     packed = quantized_cache(model(family), preset, max_tokens=ROOM)
     return read_prefix(model(family), ids, packed, block=BLOCK, every=EVERY)
@@ -81,7 +87,7 @@ def test_what_follows_a_loaded_prefix_is_what_follows_without_stopping(family: s
 @pytest.mark.parametrize("family", ALL)
 def test_a_branch_from_any_token_reads_only_what_is_missing(family: str) -> None:
     whole = prefix(family, "k8v8", text())
-    expected = answer(family, whole.cache.fork())
+    expected, straight = answer(family, whole.cache.fork()), scores(family, whole.cache.fork())
     for tokens in (0, 40, 64, 70, 128, LENGTH):
         start = whole.nearest(tokens)
         assert start <= tokens and (start >= 64 or start == 0)
@@ -89,7 +95,9 @@ def test_a_branch_from_any_token_reads_only_what_is_missing(family: str) -> None
         branch = whole.branch(model(family), tokens, block=BLOCK)
         assert branch.get_seq_length() == tokens
         read(model(family), text()[tokens:], branch, block=BLOCK)
-        assert answer(family, branch) == expected
+        if tokens % BLOCK == 0 or tokens == LENGTH:  # cut as it was: the very same numbers
+            assert answer(family, branch.fork()) == expected
+        assert (scores(family, branch) - straight).norm() < 0.02 * straight.norm()
     assert sorted(whole.checkpoints) == ([] if family == "llama" else [64, 128])
     assert whole.cache.get_seq_length() == LENGTH
     with pytest.raises(ConfigError):
@@ -157,8 +165,7 @@ def test_rows_of_other_shapes_are_a_miss_even_with_a_right_checksum(tmp_path: Pa
     for name in list(tensors):
         changed = {other: t for other, t in tensors.items() if other != name}
         save_file(changed, path, {**about, "checksum": snapshot._checksum(changed, about)})
-        if not name.startswith("state.") or ".150." in name:
-            assert miss(path) or name.startswith("state.")
+        assert miss(path)
     changed = {**tensors, "state.150.9.conv.0": torch.zeros(1)}
     save_file(changed, path, {**about, "checksum": snapshot._checksum(changed, about)})
     assert miss(path)

@@ -11,6 +11,11 @@ States = dict[str, torch.Tensor]  # "LAYER.conv.NUMBER" and "LAYER.recurrent.NUM
 _KINDS = ("conv", "recurrent")
 
 
+def places(cache: Any) -> set[str]:
+    """The layers that have states, by their index as text."""
+    return {str(i) for i, layer in enumerate(cache.layers) if isinstance(layer, LinearAttentionCacheLayerMixin)}
+
+
 @torch.inference_mode(False)
 def take(cache: Any) -> States:
     """Copies of all that are there; empty for a model of attention layers only."""
