@@ -41,7 +41,7 @@ def tokens(rows: int = 1, length: int = PROMPT, seed: int = 1) -> Any:
 
 
 def write(family: str, ids: Any, packed: Any, **options: Any) -> list[list[int]]:
-    settings = {"max_new_tokens": 20, "do_sample": False, "disable_compile": True, **options}
+    settings = {"max_new_tokens": 12, "do_sample": False, "disable_compile": True, **options}
     torch.manual_seed(5)
     out = model(family).generate(ids, past_key_values=packed, **settings)
     return [[int(token) for token in row] for row in out[:, ids.shape[1] :]]
@@ -75,8 +75,8 @@ def test_the_bytes_are_those_of_the_formula(family: str, preset: str) -> None:
 @pytest.mark.parametrize("family", ALL)
 @pytest.mark.parametrize(
     "options",
-    [{}, {"num_beams": 3}, {"do_sample": True, "top_k": 20}, {"num_return_sequences": 2, "do_sample": True}],
-    ids=["greedy", "beam", "sampling", "several"],
+    [{}, {"num_beams": 3}, {"num_return_sequences": 2, "do_sample": True, "top_k": 20}],
+    ids=["greedy", "beam", "sampling"],
 )
 def test_padded_batches_are_written_as_without_a_packed_cache(family: str, options: dict[str, Any]) -> None:
     ids = tokens(2)
@@ -133,7 +133,7 @@ def test_a_fork_goes_its_own_way() -> None:
             model(family)(input_ids=tokens(), past_key_values=one)
         forks = [one.fork(), one.fork(max_tokens=400)]
         first = write(family, torch.cat((tokens(), tokens(1, 3, 2)), 1), forks[0])
-        assert one.get_seq_length() == PROMPT and forks[0].get_seq_length() == PROMPT + 22
+        assert one.get_seq_length() == PROMPT and forks[0].get_seq_length() == PROMPT + 14
         assert write(family, torch.cat((tokens(), tokens(1, 3, 2)), 1), forks[1]) == first
         assert write(family, torch.cat((tokens(), tokens(1, 3, 2)), 1), one) == first
 
