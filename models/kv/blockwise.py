@@ -31,6 +31,7 @@ def attend(layer: PackedLayer, query: torch.Tensor, visible: torch.Tensor | None
     to be added to the scores.
     """
     n = query.shape[2]
+    layer.settle(_no_padding(visible))
     if layer.staged is not None or layer.bits.plain:
         return _plain(layer, query, visible, sm_scale)
     assert layer.gain is not None
@@ -44,6 +45,14 @@ def attend(layer: PackedLayer, query: torch.Tensor, visible: torch.Tensor | None
         starts = range(0, n, QUERIES)
         out = torch.cat([_many(layer, scaled, s, min(n, s + QUERIES), visible, sm_scale, query) for s in starts], 3)
     return out.flatten(1, 2).to(query.dtype)
+
+
+def _no_padding(visible: torch.Tensor | None) -> torch.Tensor | None:
+    """bool [B, keys] of what the last query sees."""
+    if visible is None or visible.dim() == 2:
+        return visible
+    last = visible[:, 0, -1]
+    return last > HIDDEN / 2 if last.is_floating_point() else last
 
 
 def _plain(layer: PackedLayer, query: torch.Tensor, visible: torch.Tensor | None, sm_scale: float) -> torch.Tensor:

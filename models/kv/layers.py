@@ -69,6 +69,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
     @property
     def packed(self) -> bool:
         """Whether keys and values lie in the stores, rather than waiting."""
+        self.settle()
         return self.staged is None
 
     def update(
@@ -80,6 +81,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
         """
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
+        self.settle()
         if key_states.shape[0] != self.batch_size:
             raise ConfigError(
                 f"the cache holds {self.batch_size} sequences, {key_states.shape[0]} came",
@@ -105,15 +107,23 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
             self.v.grow(room)
 
     def _stage(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Keeps what has come as it is, or fixes the statistics and packs it all."""
+        """Keeps what has come as it is, until `settle`."""
         if self.staged is not None:
-            keys = torch.cat((self.staged[0], keys), 2)
-            values = torch.cat((self.staged[1], values), 2)
-        if keys.shape[2] < STATS_TOKENS:
-            self.staged = keys.clone(), values.clone()
+            keys, values = (torch.cat(pair, 2) for pair in zip(self.staged, (keys, values), strict=True))
+        elif keys.shape[2] < STATS_TOKENS:
+            keys, values = keys.clone(), values.clone()  # what they are views of is not kept for them
+        self.staged = keys, values
+
+    def settle(self, visible: torch.Tensor | None = None) -> None:
+        """Once enough tokens have come, fixes the keys' shift and gain and packs all; the attention function asks it.
+
+        visible: bool [B, tokens] that are no padding, which is known to attention only. Where attention does not come
+        first, whatever reads or changes the layer settles it, and padding counts.
+        """
+        if self.staged is None or self.length < STATS_TOKENS:
             return
-        self.shift, self.gain = statistics(keys[:, :, :STATS_TOKENS])
-        self.staged = None
+        (keys, values), self.staged = self.staged, None
+        self.shift, self.gain = statistics(keys, visible)
         self._write(keys, values, 0, host_known=True)
 
     def _write(self, keys: torch.Tensor, values: torch.Tensor, start: int, host_known: bool = False) -> None:
@@ -157,6 +167,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
             )
         if not tokens_to_remove:
             return
+        self.settle()
         left = self.length + tokens_to_remove
         if not left:
             self.reset()
@@ -191,6 +202,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
         """Keeps those sequences, in that order: int64, or bool of one each."""
         if not self.is_initialized:
             return
+        self.settle()
         rows = indices.nonzero().flatten() if indices.dtype == torch.bool else indices.flatten()
         used = 0 if self.staged is not None else self.length
         self.k.select(rows, used)
@@ -219,6 +231,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
 
     def tensors(self, tokens: int) -> dict[str, torch.Tensor]:
         """What the first tokens take, by name: views, or where they lie on the host copies."""
+        self.settle()
         if self.staged is not None:
             return {"staged.k": self.staged[0][:, :, :tokens], "staged.v": self.staged[1][:, :, :tokens]}
         found = {} if self.shift is None or self.gain is None else {"shift": self.shift, "gain": self.gain}
@@ -267,6 +280,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
         """Bytes that are really allocated."""
         if not self.is_initialized:
             return 0
+        self.settle()
         loose = [t for t in (self.shift, self.gain, *(self.staged or ())) if t is not None]
         return int(self.k.nbytes + self.v.nbytes + sum(t.untyped_storage().nbytes() for t in loose))
 

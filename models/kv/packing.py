@@ -58,6 +58,6 @@ def halves(codes: torch.Tensor, bits: int, dtype: torch.dtype) -> tuple[torch.Te
 def unpack(codes: torch.Tensor, scales: torch.Tensor, bits: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """The values [..., D] in `dtype`, computed in float32, or in float64 for dtype float64."""
     exact = torch.float64 if dtype == torch.float64 else torch.float32
-    steps = scales.to(exact).split(1, -1)
+    steps = scales.to(exact).tensor_split(2, -1)
     parts = [half.sub_(MIDDLE[bits]).mul_(step) for half, step in zip(halves(codes, bits, exact), steps, strict=True)]
     return torch.cat(parts, -1).to(dtype)

@@ -14,12 +14,23 @@ FLOOR = 1 / 64  # of the head's spread: the least gain of a channel, so that no 
 TINY = 1e-6
 
 
-def statistics(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """(shift, gain), float32 [B, H, D], of keys [B, H, N, D]: the mean, and the root mean square about it."""
-    x = keys.float()
-    shift = x.mean(-2)
-    gain = (x - shift.unsqueeze(-2)).square().mean(-2).sqrt()
-    size = x.square().mean((-2, -1)).sqrt().unsqueeze(-1)
+def statistics(keys: torch.Tensor, visible: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """(shift, gain), float32 [B, H, D], of keys [B, H, N, D]: the mean, and the root mean square about it.
+
+    Of the first STATS_TOKENS keys; visible, bool [B, N], says which are no padding, and padding is passed over.
+    """
+    if visible is None:
+        x = keys[:, :, :STATS_TOKENS].float()
+        share = torch.full((1, 1, x.shape[2], 1), 1 / x.shape[2], device=keys.device)
+    else:
+        counted = visible & (visible.cumsum(-1) <= STATS_TOKENS)
+        counted[~counted.any(-1), :STATS_TOKENS] = True  # a sequence of nothing but padding
+        reach = int(counted.any(0).nonzero().max()) + 1
+        x, counted = keys[:, :, :reach].float(), counted[:, :reach]
+        share = (counted / counted.sum(-1, keepdim=True))[:, None, :, None]
+    shift = (x * share).sum(-2)
+    gain = ((x - shift.unsqueeze(-2)).square() * share).sum(-2).sqrt()
+    size = (x.square() * share).sum(-2).mean(-1, keepdim=True).sqrt()
     return shift, torch.maximum(gain, (size * FLOOR).clamp(min=TINY))
 
 
