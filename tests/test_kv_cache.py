@@ -271,7 +271,13 @@ def test_without_a_packed_cache_the_attention_is_sdpa() -> None:
         attach(model("llama"))
         assert model("llama").config._attn_implementation == NAME
         other = [model("llama")(input_ids=ids, attention_mask=m).logits[:, 9:] for m in (None, mask)]
-    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(plain, other, strict=True))
+        past = transformers.DynamicCache(config=model("llama").config)
+        first = model("llama")(input_ids=ids[:, :50], attention_mask=mask[:, :50], past_key_values=past).logits
+        rest = model("llama")(input_ids=ids[:, 50:], attention_mask=mask, past_key_values=past).logits
+        whole = transformers.DynamicCache(config=model("llama").config)
+        blocks = [model("llama")(input_ids=part, past_key_values=whole).logits for part in ids.split(30, 1)]
+    other += [torch.cat(blocks, 1)[:, 9:], torch.cat((first, rest), 1)[:, 9:]]
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(plain * 2, other, strict=True))
 
 
 SMALL = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2}
