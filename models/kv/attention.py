@@ -130,7 +130,7 @@ def _dense(
     module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, visible: torch.Tensor | None,
     sm_scale: float, dropout: float, **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
-    """Without a packed cache: transformers' SDPA, for which a causal mask is written out where there is padding or a past."""
+    """Without a packed cache: transformers' SDPA; a causal mask is written out for padding and behind a past."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     queries, keys = query.shape[2], key.shape[2]

@@ -40,19 +40,21 @@ class Stored:
 class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
     """Keys and values of one layer. max_tokens: room is made for them at once; None: it is doubled when full.
 
-    Until STATS_TOKENS have come they wait as they are; then the keys' shift and gain are fixed, and all is packed.
+    rotary: channels of keys that positions turn (see statistics). Until STATS_TOKENS have come they wait as they are;
+    then the keys' shift and gain are fixed, and all is packed.
     """
 
     is_sliding = False
     is_compileable = False
     is_croppable = True
 
-    def __init__(self, bits: Bits, max_tokens: int | None = None) -> None:
+    def __init__(self, bits: Bits, max_tokens: int | None = None, rotary: int = 0) -> None:
         super().__init__()
-        self._set_up(bits, max_tokens)
+        self._set_up(bits, max_tokens, rotary)
 
-    def _set_up(self, bits: Bits, max_tokens: int | None) -> None:
+    def _set_up(self, bits: Bits, max_tokens: int | None, rotary: int) -> None:
         self.bits, self.max_tokens, self.length, self.batch_size = bits, max_tokens, 0, -1
+        self.rotary = rotary
         self.shift: torch.Tensor | None = None
         self.gain: torch.Tensor | None = None
         self.staged: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -123,7 +125,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
         if self.staged is None or self.length < STATS_TOKENS:
             return
         (keys, values), self.staged = self.staged, None
-        self.shift, self.gain = statistics(keys, visible)
+        self.shift, self.gain = statistics(keys, visible, self.rotary)
         self._write(keys, values, 0, host_known=True)
 
     def _write(self, keys: torch.Tensor, values: torch.Tensor, start: int, host_known: bool = False) -> None:
@@ -290,9 +292,11 @@ class PackedHybridLayer(PackedLayer, LinearAttentionAndFullAttentionLayer):  # t
 
     is_croppable = False
 
-    def __init__(self, bits: Bits, max_tokens: int | None = None, number_of_states: int = 1) -> None:
+    def __init__(
+        self, bits: Bits, max_tokens: int | None = None, rotary: int = 0, *, number_of_states: int = 1
+    ) -> None:
         LinearAttentionAndFullAttentionLayer.__init__(self, number_of_states=number_of_states)
-        self._set_up(bits, max_tokens)
+        self._set_up(bits, max_tokens, rotary)
 
     def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
         """For keys and values, given by position, or for states, given by name."""
