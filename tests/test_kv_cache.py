@@ -41,7 +41,7 @@ def tokens(rows: int = 1, length: int = PROMPT, seed: int = 1) -> Any:
 
 
 def write(family: str, ids: Any, packed: Any, **options: Any) -> list[list[int]]:
-    settings = {"max_new_tokens": 20, "do_sample": False, "disable_compile": True, **options}
+    settings = {"max_new_tokens": 12, "do_sample": False, "disable_compile": True, **options}
     torch.manual_seed(5)
     out = model(family).generate(ids, past_key_values=packed, **settings)
     return [[int(token) for token in row] for row in out[:, ids.shape[1] :]]
@@ -75,8 +75,8 @@ def test_the_bytes_are_those_of_the_formula(family: str, preset: str) -> None:
 @pytest.mark.parametrize("family", ALL)
 @pytest.mark.parametrize(
     "options",
-    [{}, {"num_beams": 3}, {"do_sample": True, "top_k": 20}, {"num_return_sequences": 2, "do_sample": True}],
-    ids=["greedy", "beam", "sampling", "several"],
+    [{}, {"num_beams": 3}, {"num_return_sequences": 2, "do_sample": True, "top_k": 20}],
+    ids=["greedy", "beam", "sampling"],
 )
 def test_padded_batches_are_written_as_without_a_packed_cache(family: str, options: dict[str, Any]) -> None:
     ids = tokens(2)
@@ -84,7 +84,7 @@ def test_padded_batches_are_written_as_without_a_packed_cache(family: str, optio
     ids[0, :20], mask[0, :20] = 0, 0
     model(family).set_attn_implementation("sdpa")
     expected = write(family, ids, None, attention_mask=mask, **options)
-    for preset in ("bf16", "k8v8", "k4v4"):
+    for preset in ("bf16", "k4v4"):
         packed = quantized_cache(model(family), preset, max_tokens=300)
         written = write(family, ids, packed, attention_mask=mask, **options)
         assert len(written) == len(expected)
@@ -93,40 +93,49 @@ def test_padded_batches_are_written_as_without_a_packed_cache(family: str, optio
 
 
 @pytest.mark.parametrize("family", ALL)
-def test_padding_changes_no_score_of_an_eight_bit_cache(family: str) -> None:
-    ids = tokens()
-    padded = torch.cat((torch.zeros(1, 7, dtype=torch.long), ids), 1)
-    mask = (torch.arange(97) >= 7).long()[None]
+def test_padding_changes_no_score(family: str) -> None:
+    """Not even where a whole statistic's worth of padding comes first: it has no part in the keys' shift and gain."""
+    ids, pads = tokens(2), 80
+    padded = torch.cat((torch.zeros(2, pads, dtype=torch.long), ids), 1)
+    mask = (torch.arange(pads + PROMPT) >= pads).long().repeat(2, 1)
+    padded[1], mask[1] = torch.cat((ids[1], ids[1, :pads])), 1
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    attach(model(family))
-    with torch.inference_mode():
-        plain = model(family)(input_ids=ids).logits[:, -1]
-        packed = quantized_cache(model(family), "k8v8", max_tokens=100)
-        other = model(family)(input_ids=padded, attention_mask=mask, position_ids=positions, past_key_values=packed)
-    assert (other.logits[:, -1] - plain).norm() < 0.1 * plain.norm()
+    with torch.no_grad():
+        plain = quantized_cache(model(family), "k4v4", max_tokens=200)
+        alone = model(family)(input_ids=ids[:1], past_key_values=plain).logits[:, -1]
+        packed = quantized_cache(model(family), "k4v4", max_tokens=200)
+        both = model(family)(input_ids=padded, attention_mask=mask, position_ids=positions, past_key_values=packed)
+    assert (both.logits[:1, -1] - alone).norm() < 0.01 * alone.norm()
 
 
 @pytest.mark.parametrize("family", ALL)
 def test_reading_in_one_block_or_token_by_token_scores_alike(family: str) -> None:
-    ids = tokens(1, 100)
-    with torch.inference_mode():
-        one = quantized_cache(model(family), "k4v4", max_tokens=128)
-        whole = model(family)(input_ids=ids, past_key_values=one).logits[:, -1]
-        many = quantized_cache(model(family), "k4v4", max_tokens=128)
-        model(family)(input_ids=ids[:, :64], past_key_values=many)
-        for at in range(64, 100):
-            last = model(family)(input_ids=ids[:, at : at + 1], past_key_values=many).logits[:, -1]
-    assert (whole - last).norm() < 1e-2 * whole.norm()
+    ids, difference = tokens(1, 100), []
+    attach(model(family))
+    for packed in (True, False):
+        whole, many = (
+            quantized_cache(model(family), "k8v8", max_tokens=128)
+            if packed
+            else transformers.DynamicCache(config=model(family).config)
+            for _ in range(2)
+        )
+        with torch.inference_mode():
+            one = model(family)(input_ids=ids, past_key_values=whole).logits[:, -1]
+            model(family)(input_ids=ids[:, :64], past_key_values=many)
+            for at in range(64, 100):
+                last = model(family)(input_ids=ids[:, at : at + 1], past_key_values=many).logits[:, -1]
+        difference.append(float((one - last).norm() / one.norm()))
+    assert difference[0] < difference[1] + 0.01  # Bamba's recurrence differs by 0.03 by itself
 
 
 def test_a_fork_goes_its_own_way() -> None:
     for family in ALL:
         one = quantized_cache(model(family), "k4v8", max_tokens=200)
-        with torch.inference_mode():
+        with torch.no_grad():
             model(family)(input_ids=tokens(), past_key_values=one)
         forks = [one.fork(), one.fork(max_tokens=400)]
         first = write(family, torch.cat((tokens(), tokens(1, 3, 2)), 1), forks[0])
-        assert one.get_seq_length() == PROMPT and forks[0].get_seq_length() == PROMPT + 22
+        assert one.get_seq_length() == PROMPT and forks[0].get_seq_length() == PROMPT + 14
         assert write(family, torch.cat((tokens(), tokens(1, 3, 2)), 1), forks[1]) == first
         assert write(family, torch.cat((tokens(), tokens(1, 3, 2)), 1), one) == first
 
@@ -262,7 +271,13 @@ def test_without_a_packed_cache_the_attention_is_sdpa() -> None:
         attach(model("llama"))
         assert model("llama").config._attn_implementation == NAME
         other = [model("llama")(input_ids=ids, attention_mask=m).logits[:, 9:] for m in (None, mask)]
-    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(plain, other, strict=True))
+        past = transformers.DynamicCache(config=model("llama").config)
+        first = model("llama")(input_ids=ids[:, :50], attention_mask=mask[:, :50], past_key_values=past).logits
+        rest = model("llama")(input_ids=ids[:, 50:], attention_mask=mask, past_key_values=past).logits
+        whole = transformers.DynamicCache(config=model("llama").config)
+        blocks = [model("llama")(input_ids=part, past_key_values=whole).logits for part in ids.split(30, 1)]
+    other += [torch.cat(blocks, 1)[:, 9:], torch.cat((first, rest), 1)[:, 9:]]
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(plain * 2, other, strict=True))
 
 
 SMALL = {"num_hidden_layers": 2, "hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -275,7 +290,7 @@ UNFIT: dict[str, tuple[Callable[[], Any], str]] = {
     "t5": (lambda: transformers.T5Config(), "encoder"),
     "mamba2": (lambda: transformers.Mamba2Config(num_hidden_layers=2), "no attention layer"),
     "bloom": (lambda: transformers.BloomConfig(n_layer=2), "ALiBi"),
-    "llama": (lambda: transformers.LlamaConfig(**SMALL, head_dim=7), "7 channels"),
+    "gpt2": (lambda: transformers.GPT2Config(n_layer=2, n_embd=28, n_head=4), "7 channels"),
 }
 
 
@@ -284,7 +299,7 @@ def test_a_model_that_cannot_be_served_is_refused_by_name_and_reason(name: str) 
     config, reason = UNFIT[name]
     with pytest.raises(ConfigError, match=reason) as caught:
         quantized_cache(config(), "k4v4", max_tokens=100)
-    assert caught.value.hint and (name in caught.value.message or name == "llama")
+    assert caught.value.hint and (name in caught.value.message or name == "gpt2")
 
 
 def test_the_package_alone_loads_neither_torch_nor_transformers() -> None:

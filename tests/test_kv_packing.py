@@ -84,6 +84,31 @@ def test_a_key_less_its_mean_and_spread_gives_the_same_softmax(constant: bool, s
     assert torch.allclose(plain, moved, atol=1e-4)
 
 
+@pytest.mark.parametrize("rotary", [0, 4, 6])
+def test_padding_has_no_part_in_shift_and_gain(rotary: int) -> None:
+    keys = torch.randn(2, 3, 200, 6, generator=torch.Generator().manual_seed(0)) + 2
+    visible = torch.ones(2, 200, dtype=torch.bool)
+    visible[0, :90] = False
+    both = statistics(keys, visible, rotary)
+    for row, start in ((0, 90), (1, 0)):
+        alone = statistics(keys[row : row + 1, :, start : start + 64], None, rotary)
+        assert all(torch.allclose(a[row], b[0], atol=1e-6) for a, b in zip(both, alone, strict=True))
+    assert not both[0][..., :rotary].any()
+    assert (both[0][..., rotary:] > 1).all()
+    if rotary:  # the same for both channels of a pair, and at any turn of it
+        assert torch.equal(both[1][..., : rotary // 2], both[1][..., rotary // 2 : rotary])
+    nothing = statistics(keys, torch.zeros(2, 200, dtype=torch.bool), rotary)
+    assert all(torch.isfinite(part).all() for part in nothing)
+
+
+def test_the_channels_that_positions_turn_are_counted() -> None:
+    from selfroute.models.kv.cache import rotary_channels
+
+    turned = {family: rotary_channels(tiny_config(family)) for family in ALL}
+    none, whole = dict.fromkeys(("granite-hybrid", "jamba", "nemotron-h"), 0), dict.fromkeys(("llama", "lfm2"), 8)
+    assert turned == {**none, **whole, "falcon-h1": 8, "bamba": 4, "qwen3.5": 2}
+
+
 def test_presets_are_read_from_text() -> None:
     assert preset_of("K4V8") == PRESETS["k4v8"]
     mixed = preset_of("k4v4:0=k8v8,5=bf16")

@@ -72,6 +72,167 @@ def test_bounds_hold_and_selection_keeps_the_first_the_last_and_the_best(figures
     assert figures["selection"] == {"bounds hold": True, "pages": [0, 2, 4], "short": [0, 1, -1], "counts": [3, 2]}
 
 
+@pytest.mark.parametrize("name", ["one token", "three tokens", "odd head_dim", "a position a sequence"])
+def test_append_packs_as_packing_does_bit_for_bit(figures: dict[str, Any], name: str) -> None:
+    assert figures["append"][name] == {"same": True, "past the end": "left out"}
+
+
+@pytest.mark.parametrize("name", ["llama", "granite", "falcon_h1"])
+def test_steps_of_the_kernels_choose_and_store_what_the_cache_does(figures: dict[str, Any], name: str) -> None:
+    found = figures["steps"][name]
+    assert found["tokens"] == found["wanted"]
+    assert found["lengths"] == [[68, 68, 68]]
+    assert found["codes that differ"] < 0.01
+    assert found["reason"].startswith("no CUDA graph: ")
+    assert found["attention"] == "selfroute_kv"
+
+
+def test_the_loop_runs_without_a_graph_and_says_why() -> None:
+    import torch
+
+    from selfroute.models.kv.cache import quantized_cache
+    from selfroute.models.kv.loop import decode_loop
+
+    model = tiny("llama")
+    ids = torch.arange(60)[None] % 50
+    with torch.inference_mode():
+        cache, plain = quantized_cache(model, "k8v8"), quantized_cache(model, "bf16")
+        first = model(input_ids=ids, past_key_values=cache, use_cache=True).logits[:, -1].argmax(-1)
+        model(input_ids=ids, past_key_values=plain, use_cache=True)
+    begun = decode_loop(model, cache, first, 3)
+    assert begun.reason == "no CUDA graph: too few tokens were there before"
+    rest = decode_loop(model, cache, begun.tokens[:, -1], 5)
+    assert rest.reason == "no CUDA graph: the model is not on a CUDA device"
+    assert cache.get_seq_length() == 68
+    wanted = decode_loop(model, plain, first, 8).tokens
+    assert torch.equal(torch.cat([begun.tokens, rest.tokens], 1), wanted)
+
+
+def test_a_loop_of_no_tokens_is_refused() -> None:
+    import torch
+
+    from selfroute.errors import ConfigError
+    from selfroute.models.kv.cache import quantized_cache
+    from selfroute.models.kv.loop import decode_loop
+
+    model = tiny("llama")
+    with pytest.raises(ConfigError, match="0 tokens cannot be decoded"):
+        decode_loop(model, quantized_cache(model, "k4v4"), torch.tensor([1]), 0)
+
+
+def test_a_state_that_is_replaced_is_noticed() -> None:
+    import torch
+    from transformers import DynamicCache
+
+    from selfroute.models.kv.loop import places
+
+    model = tiny("granite")
+    cache = DynamicCache(config=model.config)
+    with torch.inference_mode():
+        model(input_ids=torch.arange(9)[None], past_key_values=cache, use_cache=True)
+        before = places(cache)
+        model(input_ids=torch.tensor([[9]]), past_key_values=cache, use_cache=True)
+    assert sorted(before) == ["0.conv.0", "0.recurrent.0"]
+    assert places(cache) == before
+    cache.layers[0].recurrent_states[0] = cache.layers[0].recurrent_states[0].clone()
+    assert [name for name, place in places(cache).items() if place != before[name]] == ["0.recurrent.0"]
+
+
+def tiny(family: str) -> Any:
+    """A random model of that family with head_dim 64, the same every time."""
+    import torch
+    import transformers
+
+    sizes: dict[str, Any] = {
+        "vocab_size": 61, "hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "head_dim": 64, "num_hidden_layers": 1,
+    }  # fmt: skip
+    mamba = {"mamba_d_state": 8, "mamba_chunk_size": 16, "mamba_n_groups": 1}
+    torch.manual_seed(7)
+    model: Any
+    if family == "llama":
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes))
+    elif family == "granite":
+        more = {"shared_intermediate_size": 64, "num_local_experts": 0, "attention_multiplier": 0.1}
+        kinds = {"layer_types": ["linear_attention", "full_attention"], "position_embedding_type": "nope"}
+        sizes |= {"num_hidden_layers": 2, "hidden_size": 128} | more | kinds
+        config = transformers.GraniteMoeHybridConfig(**sizes, **mamba, mamba_n_heads=8, mamba_d_head=32)
+        model = transformers.GraniteMoeHybridForCausalLM(config)
+    else:
+        config = transformers.FalconH1Config(**sizes, **mamba, mamba_d_ssm=64, mamba_n_heads=4, mamba_d_head=16)
+        model = transformers.FalconH1ForCausalLM(config)
+    embedding = model.get_input_embeddings().weight
+    with torch.no_grad():
+        embedding.copy_(torch.randn(embedding.shape) * 2)
+    return model.eval()
+
+
+def steps_case(family: str) -> dict[str, Any]:
+    """Three tokens behind 65 by the kernels, and by the cache's own way."""
+    import torch
+
+    from selfroute.models.kv.cache import quantized_cache
+    from selfroute.models.kv.loop import decode_loop, packed_steps
+
+    model, ids = tiny(family), torch.arange(65)[None] * 7 % 61
+    caches = [quantized_cache(model, "k4v8", max_tokens=100) for _ in range(2)]
+    found = torch.empty((1, 3), dtype=torch.int64)
+    first = torch.tensor([[5]])
+    with torch.inference_mode():
+        for cache in caches:
+            model(input_ids=ids, past_key_values=cache, use_cache=True)
+        reason = packed_steps(model, caches[0], first, found, 0)
+    wanted = decode_loop(model, caches[1], first, 3).tokens
+    pairs = list(zip(*(cache.packed_layers for cache in caches), strict=True))
+    differ = [(a.k.codes != b.k.codes).float().mean() + (a.v.codes != b.v.codes).float().mean() for a, b in pairs]
+    return {
+        "tokens": found.tolist(),
+        "wanted": wanted.tolist(),
+        "codes that differ": float(max(differ)),
+        "lengths": [[a.length, int(a.lengths[0]), int(a.position)] for a, _ in pairs],
+        "reason": reason,
+        "attention": model.config._attn_implementation,
+    }
+
+
+def append_case() -> dict[str, Any]:
+    """Against packing.pack of normalised keys, over rows, types and widths; values with a zero half and a huge one."""
+    import torch
+
+    from selfroute.models.kv.append import append
+    from selfroute.models.kv.packing import pack
+    from selfroute.models.kv.statistics import normalise
+
+    generator = torch.Generator().manual_seed(11)
+    cases = {
+        "one token": (2, 3, 1, 64, (4, 4), torch.float32, [7]),
+        "three tokens": (1, 2, 3, 128, (8, 8), torch.bfloat16, [7]),
+        "odd head_dim": (1, 2, 2, 6, (8, 4), torch.float16, [7]),
+        "a position a sequence": (3, 1, 2, 80, (4, 8), torch.float32, [7, 0, 17]),
+    }
+    found: dict[str, Any] = {}
+    for name, (batch, heads, tokens, dim, bits, dtype, starts) in cases.items():
+        made = [torch.randn(batch, tokens, heads, dim, generator=generator).to(dtype).transpose(1, 2) for _ in "kv"]
+        keys, values = made[0] * 3, made[1]
+        values[0, 0, 0, : dim // 2] = 0
+        values[-1, -1, -1, -1] = 6e4
+        shift = torch.randn(batch, heads, dim, generator=generator)
+        gain = torch.rand(batch, heads, dim, generator=generator) + 0.01
+        new = (*pack(normalise(keys, shift, gain), bits[0]), *pack(values, bits[1]))
+        room = [torch.full((batch, heads, 19, x.shape[-1]), 9, dtype=x.dtype) for x in new]
+        wanted = [x.clone() for x in room]
+        for target, x in zip(wanted, new, strict=True):
+            for b in range(batch):
+                start = starts[b % len(starts)]
+                target[b, :, start : start + tokens] = x[b]
+        append(keys, values, shift, gain, *room, torch.tensor(starts), bits=bits)
+        same = all(map(torch.equal, room, wanted))
+        append(keys, values, shift, gain, *room, torch.tensor([19], dtype=torch.int32), bits=bits)
+        out = "left out" if all(map(torch.equal, room, wanted)) else "written"
+        found[name] = {"same": same, "past the end": out}
+    return found
+
+
 def case(
     dim: int, heads: int, group: int, capacity: int, lengths: tuple[int, ...], bits: tuple[int, int],
     splits: int | None, *, poison: bool = False, value: float = 1.0, growth: float = 0.0,
@@ -220,6 +381,8 @@ def main() -> None:
     found["tiny values"] = case(64, 1, 4, 96, (90,), (4, 8), 1, value=1e-3)
     found["growing values"] = case(64, 1, 4, 96, (96,), (4, 8), 1, growth=8.0)
     found["paged"], found["selection"] = paged_case(), selection_case()
+    found["append"] = append_case()
+    found["steps"] = {family: steps_case(family) for family in ("llama", "granite", "falcon_h1")}
     print(json.dumps(found))
 
 

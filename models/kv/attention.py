@@ -130,11 +130,14 @@ def _dense(
     module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, visible: torch.Tensor | None,
     sm_scale: float, dropout: float, **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:  # fmt: skip
-    """Without a packed cache: transformers' SDPA, for which a causal mask is written out where there is padding."""
+    """Without a packed cache: transformers' SDPA; a causal mask is written out for padding and behind a past."""
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    if visible is not None and visible.dim() == 2:
-        visible = causal(query.shape[2], key.shape[2], query.device) & visible[:, None, None, :]
+    queries, keys = query.shape[2], key.shape[2]
+    if visible is None and 1 < queries < keys:  # SDPA's own causal mask has the first query see the first key
+        visible = causal(queries, keys, query.device)
+    elif visible is not None and visible.dim() == 2:
+        visible = causal(queries, keys, query.device) & visible[:, None, None, :]
     out, _ = sdpa_attention_forward(module, query, key, value, visible, dropout=dropout, scaling=sm_scale, **kwargs)
     return out, None
 

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 
 from selfroute.models.kv.layers import PackedLayer
-from selfroute.models.kv.packing import MIDDLE, codes_of
+from selfroute.models.kv.packing import MIDDLE, halves
 
 FEW = 8  # queries up to which scales are folded
 QUERIES = 1024  # a long block of queries is served in parts of this many
 KEYS = 2048  # tokens unpacked at a time beside many queries
-ELEMENTS = 1 << 20  # of codes that are multiplied at a time beside few queries
+ELEMENTS = 1 << 19  # of codes that are multiplied at a time beside few queries
 HIDDEN = -1e30  # added to a score that does not count: finite, so that a row with nothing to see is no NaN
 
 Part = tuple[torch.Tensor, torch.Tensor]  # output [B, H, rows, D] and log-sum-exp [B, H, rows], float32
@@ -31,6 +31,7 @@ def attend(layer: PackedLayer, query: torch.Tensor, visible: torch.Tensor | None
     to be added to the scores.
     """
     n = query.shape[2]
+    layer.settle(_no_padding(visible))
     if layer.staged is not None or layer.bits.plain:
         return _plain(layer, query, visible, sm_scale)
     assert layer.gain is not None
@@ -44,6 +45,14 @@ def attend(layer: PackedLayer, query: torch.Tensor, visible: torch.Tensor | None
         starts = range(0, n, QUERIES)
         out = torch.cat([_many(layer, scaled, s, min(n, s + QUERIES), visible, sm_scale, query) for s in starts], 3)
     return out.flatten(1, 2).to(query.dtype)
+
+
+def _no_padding(visible: torch.Tensor | None) -> torch.Tensor | None:
+    """bool [B, keys] of what the last query sees."""
+    if visible is None or visible.dim() == 2:
+        return visible
+    last = visible[:, 0, -1]
+    return last > HIDDEN / 2 if last.is_floating_point() else last
 
 
 def _plain(layer: PackedLayer, query: torch.Tensor, visible: torch.Tensor | None, sm_scale: float) -> torch.Tensor:
@@ -78,33 +87,35 @@ def _plain(layer: PackedLayer, query: torch.Tensor, visible: torch.Tensor | None
 
 def _few(layer: PackedLayer, scaled: torch.Tensor, visible: torch.Tensor | None, sm_scale: float) -> torch.Tensor:
     """[B, H, group, queries, Dv]: codes times queries, scales on the scores; weights times scales, on the codes."""
-    batch, heads, group, n, _ = scaled.shape
-    rows = group * n
-    q = scaled.reshape(batch, heads, rows, 2, -1).transpose(2, 3) * sm_scale  # [B, H, half, rows, D/2]
-    offset = q.sum(-1, keepdim=True) * MIDDLE[layer.bits.keys]
-    highest = torch.full((batch, heads, rows, 1), -torch.inf, device=q.device)
-    total = torch.zeros((batch, heads, rows, 1), device=q.device)
-    out = torch.zeros((batch, heads, 2, rows, layer.v.dim // 2), device=q.device)
-    block = max(64, ELEMENTS // (batch * heads * layer.k.dim))
+    batch, heads, group, n, dim = scaled.shape
+    rows, device = group * n, scaled.device
+    q = [half.contiguous() for half in (scaled.reshape(batch, heads, rows, dim) * sm_scale).tensor_split(2, -1)]
+    offsets = [half.sum(-1, keepdim=True) * MIDDLE[layer.bits.keys] for half in q]
+    highest = torch.full((batch, heads, rows, 1), -torch.inf, device=device)
+    total = torch.zeros((batch, heads, rows, 1), device=device)
+    out = torch.zeros((batch, heads, rows, layer.v.dim), device=device)
+    block = max(64, ELEMENTS // (batch * heads * dim))
     for start, end in _blocks(layer.length, block):
         codes, scales = layer.k.raw(start, end)
-        numbers = codes_of(codes, layer.bits.keys, torch.float32)  # [B, H, T, half, D/2]
-        k_scales = scales.float().transpose(2, 3).unsqueeze(3)  # [B, H, half, 1, T]
-        scores = ((q @ numbers.permute(0, 1, 3, 4, 2) - offset) * k_scales).sum(2)
+        low, high = halves(codes, layer.bits.keys, torch.float32)
+        step = scales.float().unsqueeze(2)  # [B, H, 1, T, 2]
+        scores = (q[0] @ low.transpose(-1, -2)).sub_(offsets[0]).mul_(step[..., 0])
+        scores += (q[1] @ high.transpose(-1, -2)).sub_(offsets[1]).mul_(step[..., 1])
         bias = _fold(_bias(visible, scaled, 0, n, start, end, layer.length - n), group)
         if bias is not None:
             scores = scores + bias
         above = torch.maximum(highest, scores.amax(-1, keepdim=True))
         weights, fade = torch.exp(scores - above), torch.exp(highest - above)
         codes, scales = layer.v.raw(start, end)
-        numbers = codes_of(codes, layer.bits.values, torch.float32)
-        folded = weights.unsqueeze(2) * scales.float().transpose(2, 3).unsqueeze(3)  # [B, H, half, rows, T]
-        here = folded @ numbers.transpose(2, 3) - MIDDLE[layer.bits.values] * folded.sum(-1, keepdim=True)
-        out = out * fade.unsqueeze(2) + here
+        step = scales.float().unsqueeze(2)
+        here = []
+        for half, numbers in enumerate(halves(codes, layer.bits.values, torch.float32)):
+            folded = weights * step[..., half]
+            here.append((folded @ numbers).sub_(folded.sum(-1, keepdim=True), alpha=MIDDLE[layer.bits.values]))
+        out = out * fade + torch.cat(here, -1)
         total = total * fade + weights.sum(-1, keepdim=True)
         highest = above
-    out = out / total.unsqueeze(2)
-    return out.transpose(2, 3).reshape(batch, heads, group, n, layer.v.dim)
+    return (out / total).reshape(batch, heads, group, n, layer.v.dim)
 
 
 def _many(

@@ -40,12 +40,14 @@ class PackedCache(DynamicCache):  # type: ignore[misc]
         refuse(config, preset)
         super().__init__(config=config)
         self.config, self.preset, self.max_tokens = config, preset, max_tokens
-        kinds, options = get_layer_types_and_kwargs(config.get_text_config(decoder=True))
+        text = config.get_text_config(decoder=True)
+        kinds, options = get_layer_types_and_kwargs(text)
+        rotary = rotary_channels(text)
         for index, (kind, kwargs) in enumerate(zip(kinds, options, strict=True)):
             if kind == "full_attention":
-                self.layers[index] = PackedLayer(preset.at(index), max_tokens)
+                self.layers[index] = PackedLayer(preset.at(index), max_tokens, rotary)
             elif kind == "hybrid":
-                self.layers[index] = PackedHybridLayer(preset.at(index), max_tokens, **kwargs)
+                self.layers[index] = PackedHybridLayer(preset.at(index), max_tokens, rotary, **kwargs)
         self.hybrid = any(isinstance(layer, LinearAttentionCacheLayerMixin) for layer in self.layers)
 
     @property
@@ -144,6 +146,16 @@ def quantized_cache(
         for layer in cache.packed_layers:
             layer.lazy_initialization(empty, empty)
     return cache
+
+
+def rotary_channels(text: Any) -> int:
+    """How many channels of a key are turned by its position; 0 for a model without rotary positions."""
+    turned = getattr(text, "rope_parameters", None)
+    if not turned or getattr(text, "position_embedding_type", "rope") != "rope":
+        return 0
+    share = turned.get("partial_rotary_factor") if isinstance(turned, dict) else None
+    share = share or getattr(text, "partial_rotary_factor", None) or 1.0
+    return int(min(1.0, float(share)) * Shape.of(text).dim) // 2 * 2
 
 
 def refuse(config: Any, preset: Preset) -> None:

@@ -17,7 +17,7 @@ PROGRAMS = 1056  # of one warp each that an H100 or H200 holds at once: 8 on eac
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a decode step is cut up: tokens a tile, tiles in flight, and whether to use PTX (no in the interpreter)."""
+    """How a decode step is cut up: tokens a tile, tiles in flight, and whether to use PTX (never on a CPU)."""
 
     block_n: int = 64
     stages: int = 3
@@ -120,7 +120,7 @@ def launch(
         BLOCK_N=plan.block_n,
         PAGE_TOKENS=page_tokens,
         EVEN=capacity % plan.block_n == 0,
-        ASM=plan.assembly,
+        ASM=plan.assembly and q.is_cuda,
         STAGES=plan.stages if pages is None else 2 * plan.stages - 1,  # half of them go to the page numbers
         GAIN=gain is not None,
         num_warps=1,

@@ -40,19 +40,21 @@ class Stored:
 class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
     """Keys and values of one layer. max_tokens: room is made for them at once; None: it is doubled when full.
 
-    Until STATS_TOKENS have come they wait as they are; then the keys' shift and gain are fixed, and all is packed.
+    rotary: channels of keys that positions turn (see statistics). Until STATS_TOKENS have come they wait as they are;
+    then the keys' shift and gain are fixed, and all is packed.
     """
 
     is_sliding = False
     is_compileable = False
     is_croppable = True
 
-    def __init__(self, bits: Bits, max_tokens: int | None = None) -> None:
+    def __init__(self, bits: Bits, max_tokens: int | None = None, rotary: int = 0) -> None:
         super().__init__()
-        self._set_up(bits, max_tokens)
+        self._set_up(bits, max_tokens, rotary)
 
-    def _set_up(self, bits: Bits, max_tokens: int | None) -> None:
+    def _set_up(self, bits: Bits, max_tokens: int | None, rotary: int) -> None:
         self.bits, self.max_tokens, self.length, self.batch_size = bits, max_tokens, 0, -1
+        self.rotary = rotary
         self.shift: torch.Tensor | None = None
         self.gain: torch.Tensor | None = None
         self.staged: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -63,13 +65,13 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
         self.batch_size = key_states.shape[0]
         room = tiles(FIRST_ROOM if self.max_tokens is None else self.max_tokens)
         self.k, self.v = Store(key_states, self.bits.keys, room), Store(value_states, self.bits.values, room)
-        self.lengths = torch.zeros(self.batch_size, dtype=torch.int32, device=self.device)
-        self.position = torch.zeros(1, dtype=torch.int64, device=self.device)
+        self._count(self.batch_size)
         self.is_initialized = True
 
     @property
     def packed(self) -> bool:
         """Whether keys and values lie in the stores, rather than waiting."""
+        self.settle()
         return self.staged is None
 
     def update(
@@ -81,6 +83,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
         """
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
+        self.settle()
         if key_states.shape[0] != self.batch_size:
             raise ConfigError(
                 f"the cache holds {self.batch_size} sequences, {key_states.shape[0]} came",
@@ -106,15 +109,23 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
             self.v.grow(room)
 
     def _stage(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Keeps what has come as it is, or fixes the statistics and packs it all."""
+        """Keeps what has come as it is, until `settle`."""
         if self.staged is not None:
-            keys = torch.cat((self.staged[0], keys), 2)
-            values = torch.cat((self.staged[1], values), 2)
-        if keys.shape[2] < STATS_TOKENS:
-            self.staged = keys.clone(), values.clone()
+            keys, values = (torch.cat(pair, 2) for pair in zip(self.staged, (keys, values), strict=True))
+        elif keys.shape[2] < STATS_TOKENS:
+            keys, values = keys.clone(), values.clone()  # what they are views of is not kept for them
+        self.staged = keys, values
+
+    def settle(self, visible: torch.Tensor | None = None) -> None:
+        """Once enough tokens have come, fixes the keys' shift and gain and packs all; the attention function asks it.
+
+        visible: bool [B, tokens] that are no padding, which is known to attention only. Where attention does not come
+        first, whatever reads or changes the layer settles it, and padding counts.
+        """
+        if self.staged is None or self.length < STATS_TOKENS:
             return
-        self.shift, self.gain = statistics(keys[:, :, :STATS_TOKENS])
-        self.staged = None
+        (keys, values), self.staged = self.staged, None
+        self.shift, self.gain = statistics(keys, visible, self.rotary)
         self._write(keys, values, 0, host_known=True)
 
     def _write(self, keys: torch.Tensor, values: torch.Tensor, start: int, host_known: bool = False) -> None:
@@ -158,6 +169,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
             )
         if not tokens_to_remove:
             return
+        self.settle()
         left = self.length + tokens_to_remove
         if not left:
             self.reset()
@@ -167,6 +179,11 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
         elif left < self.k.on_host:
             self.prefetch()
         self._set_length(left)
+
+    @torch.inference_mode(False)  # else they could not be changed outside of it
+    def _count(self, batch: int) -> None:
+        self.lengths = torch.full((batch,), self.length, dtype=torch.int32, device=self.device)
+        self.position = torch.full((1,), self.length, dtype=torch.int64, device=self.device)
 
     def _set_length(self, length: int) -> None:
         self.length = length
@@ -187,6 +204,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
         """Keeps those sequences, in that order: int64, or bool of one each."""
         if not self.is_initialized:
             return
+        self.settle()
         rows = indices.nonzero().flatten() if indices.dtype == torch.bool else indices.flatten()
         used = 0 if self.staged is not None else self.length
         self.k.select(rows, used)
@@ -198,7 +216,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
             self.staged = self.staged[0][index], self.staged[1][index]
         if len(rows) != self.batch_size:
             self.batch_size = len(rows)
-            self.lengths = torch.full((len(rows),), self.length, dtype=torch.int32, device=self.device)
+            self._count(self.batch_size)
 
     def offload(self, tokens: int | None = None) -> None:
         """Moves the first tokens (all, unless told how many) to main memory; attention reads them from there."""
@@ -215,6 +233,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
 
     def tensors(self, tokens: int) -> dict[str, torch.Tensor]:
         """What the first tokens take, by name: views, or where they lie on the host copies."""
+        self.settle()
         if self.staged is not None:
             return {"staged.k": self.staged[0][:, :, :tokens], "staged.v": self.staged[1][:, :, :tokens]}
         found = {} if self.shift is None or self.gain is None else {"shift": self.shift, "gain": self.gain}
@@ -263,6 +282,7 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
         """Bytes that are really allocated."""
         if not self.is_initialized:
             return 0
+        self.settle()
         loose = [t for t in (self.shift, self.gain, *(self.staged or ())) if t is not None]
         return int(self.k.nbytes + self.v.nbytes + sum(t.untyped_storage().nbytes() for t in loose))
 
@@ -272,9 +292,11 @@ class PackedHybridLayer(PackedLayer, LinearAttentionAndFullAttentionLayer):  # t
 
     is_croppable = False
 
-    def __init__(self, bits: Bits, max_tokens: int | None = None, number_of_states: int = 1) -> None:
+    def __init__(
+        self, bits: Bits, max_tokens: int | None = None, rotary: int = 0, *, number_of_states: int = 1
+    ) -> None:
         LinearAttentionAndFullAttentionLayer.__init__(self, number_of_states=number_of_states)
-        self._set_up(bits, max_tokens)
+        self._set_up(bits, max_tokens, rotary)
 
     def lazy_initialization(self, *args: Any, **kwargs: Any) -> None:
         """For keys and values, given by position, or for states, given by name."""

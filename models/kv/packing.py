@@ -47,15 +47,17 @@ def pack(x: torch.Tensor, bits: int) -> tuple[torch.Tensor, torch.Tensor]:
     return codes[..., 0, :] | (codes[..., 1, :] << 4), scales
 
 
-def codes_of(codes: torch.Tensor, bits: int, dtype: torch.dtype) -> torch.Tensor:
-    """The codes as numbers, [..., 2, D/2]: 0..15 or 0..255, not yet less the middle."""
-    if bits == 8:
-        return codes.reshape(*codes.shape[:-1], 2, codes.shape[-1] // 2).to(dtype)
-    return torch.stack((codes & 15, codes >> 4), -2).to(dtype)
+def halves(codes: torch.Tensor, bits: int, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """The codes of each half as numbers, [..., D/2] and contiguous: 0..15 or 0..255, not yet less the middle."""
+    if bits == 4:
+        return (codes & 15).to(dtype), (codes >> 4).to(dtype)
+    low, high = codes.tensor_split(2, -1)
+    return low.to(dtype).contiguous(), high.to(dtype).contiguous()
 
 
 def unpack(codes: torch.Tensor, scales: torch.Tensor, bits: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
     """The values [..., D] in `dtype`, computed in float32, or in float64 for dtype float64."""
     exact = torch.float64 if dtype == torch.float64 else torch.float32
-    values = (codes_of(codes, bits, exact) - MIDDLE[bits]) * scales.to(exact).unsqueeze(-1)
-    return values.flatten(-2).to(dtype)
+    steps = scales.to(exact).tensor_split(2, -1)
+    parts = [half.sub_(MIDDLE[bits]).mul_(step) for half, step in zip(halves(codes, bits, exact), steps, strict=True)]
+    return torch.cat(parts, -1).to(dtype)

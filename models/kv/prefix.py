@@ -75,7 +75,7 @@ def read(
     kept: dict[int, States] = {}
     at, end = cache.get_seq_length(), cache.get_seq_length() + len(ids)
     start = at
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference mode: its states could not be changed outside of it
         while at < end:
             stop = min(end, (at // block + 1) * block)
             part = torch.tensor([list(ids[at - start : stop - start])], device=model.device)

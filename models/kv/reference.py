@@ -28,6 +28,7 @@ def exact(
 
 def contents(layer: PackedLayer) -> tuple[torch.Tensor, torch.Tensor]:
     """(keys, values) that a layer stands for, float64 [B, H, N, D]: unpacked, the keys' gain and shift put back."""
+    layer.settle()
     if layer.staged is not None:
         return layer.staged[0].double(), layer.staged[1].double()
     keys, values = _read(layer.k, layer.length), _read(layer.v, layer.length)

@@ -26,7 +26,7 @@ from selfroute.models.kv.layers import PackedLayer
 from selfroute.models.kv.prefix import Prefix
 from selfroute.models.kv.presets import Preset, preset_of
 from selfroute.models.kv.sizing import Shape
-from selfroute.models.kv.states import put, take
+from selfroute.models.kv.states import places, put, take
 
 _KIND = "selfroute-kv"
 
@@ -120,8 +120,9 @@ def _restore(
     marks = sorted({int(name.split(".")[1]) for name in tensors if name.startswith("state.")})
     states = {at: _under(tensors, f"state.{at}.") for at in marks}
     end = states.pop(len(ids), {})
-    if cache.hybrid and not end:
-        raise ValueError("it holds no recurrent states")
+    for held in (end, *states.values()):
+        if {name.split(".")[0] for name in held} != places(cache):
+            raise ValueError("it lacks states of some layers, or holds others")
     put(cache, end, model.device)
     return Prefix(ids, cache, {at: {n: t.to(model.device) for n, t in held.items()} for at, held in states.items()})
 

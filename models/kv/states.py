@@ -11,6 +11,12 @@ States = dict[str, torch.Tensor]  # "LAYER.conv.NUMBER" and "LAYER.recurrent.NUM
 _KINDS = ("conv", "recurrent")
 
 
+def places(cache: Any) -> set[str]:
+    """The layers that have states, by their index as text."""
+    return {str(i) for i, layer in enumerate(cache.layers) if isinstance(layer, LinearAttentionCacheLayerMixin)}
+
+
+@torch.inference_mode(False)
 def take(cache: Any) -> States:
     """Copies of all that are there; empty for a model of attention layers only."""
     found: States = {}
@@ -23,6 +29,7 @@ def take(cache: Any) -> States:
     return found
 
 
+@torch.inference_mode(False)  # else what is put there could not be changed outside of it
 def put(cache: Any, states: States, device: torch.device) -> None:
     """Puts them into a cache of the same model. Raises KeyError, ValueError or IndexError for what has no place."""
     for name, given in states.items():

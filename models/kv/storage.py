@@ -90,6 +90,7 @@ class Store:
         for part, was in zip(self.parts, old, strict=True):
             part[:, :, :end] = was[:, :, :end].index_select(0, index)
 
+    @torch.inference_mode(False)
     def to_host(self, rows: int) -> None:
         """Moves the first rows there, and gives their room on the device back."""
         if rows <= self.on_host:
@@ -101,6 +102,7 @@ class Store:
         self.host = tuple(torch.cat(p, 2) for p in zip(self.host, moved, strict=True)) if self.host else moved
         self.parts, self.on_host = kept, rows
 
+    @torch.inference_mode(False)
     def from_host(self) -> None:
         """Brings them all back."""
         if self.on_host:
@@ -108,6 +110,7 @@ class Store:
             self.parts = tuple(torch.cat(pair, 2) for pair in zip(host, self.parts, strict=True))
             self.host, self.on_host = (), 0
 
+    @torch.inference_mode(False)  # else what was made there could not be written outside of it
     def _make(self, batch: int, heads: int, room: int) -> tuple[torch.Tensor, ...]:
         shape = (batch, heads, room)
         if self.bits == PLAIN:
