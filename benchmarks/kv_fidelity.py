@@ -92,7 +92,7 @@ def train(model: Any, ids: Any, device: str, seconds: float, batch: int) -> dict
         if steps % 100 == 0:
             print(f"step {steps}: loss {loss.item():.3f}, {time.monotonic() - began:.0f} s", flush=True)
     model.eval()
-    return {"steps": steps, "tokens": steps * batch * TOKENS, "loss": round(float(loss), 4)}
+    return {"steps": steps, "tokens": steps * batch * TOKENS, "loss": round(loss.item(), 4)}
 
 
 def as_hf(x: Any, bits: int = 4, group: int = 64) -> Any:

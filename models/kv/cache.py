@@ -42,6 +42,8 @@ class PackedCache(DynamicCache):  # type: ignore[misc]
         self.config, self.preset, self.max_tokens = config, preset, max_tokens
         text = config.get_text_config(decoder=True)
         kinds, options = get_layer_types_and_kwargs(text)
+        if isinstance(options, dict):  # up to transformers 5.17: those of every layer
+            options = [options] * len(kinds)
         rotary = rotary_channels(text)
         for index, (kind, kwargs) in enumerate(zip(kinds, options, strict=True)):
             if kind == "full_attention":
