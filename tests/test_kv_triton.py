@@ -124,18 +124,22 @@ def test_a_state_that_is_replaced_is_noticed() -> None:
     import torch
     from transformers import DynamicCache
 
-    from selfroute.models.kv.loop import places
+    from selfroute.models.kv.loop import Kept
 
     model = tiny("granite")
     cache = DynamicCache(config=model.config)
     with torch.inference_mode():
         model(input_ids=torch.arange(9)[None], past_key_values=cache, use_cache=True)
-        before = places(cache)
+        kept = Kept(cache)
         model(input_ids=torch.tensor([[9]]), past_key_values=cache, use_cache=True)
-    assert sorted(before) == ["0.conv.0", "0.recurrent.0"]
-    assert places(cache) == before
-    cache.layers[0].recurrent_states[0] = cache.layers[0].recurrent_states[0].clone()
-    assert [name for name, place in places(cache).items() if place != before[name]] == ["0.recurrent.0"]
+    assert [name for name, *_ in kept.states] == ["0.conv.0", "0.recurrent.0"]
+    assert kept.moved() == []
+    state = cache.layers[0].recurrent_states[0]
+    cache.layers[0].recurrent_states[0] = state + 1
+    assert kept.moved() == ["0.recurrent.0"]
+    kept.restore()
+    assert cache.layers[0].recurrent_states[0] is state
+    assert torch.equal(state, kept.states[1][4])
 
 
 def tiny(family: str) -> Any:
