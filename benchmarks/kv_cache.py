@@ -3,7 +3,10 @@
     python benchmarks/kv_cache.py --device cuda --part tune          # under 90 s: which variant is best
     python benchmarks/kv_cache.py --device cuda --part kernel        # kernel time over lengths, batches, shapes
     python benchmarks/kv_cache.py --device cuda --part pages         # selected pages against the dense kernel
-    python benchmarks/kv_cache.py --device cpu --tokens 4096         # one JSON object
+    python benchmarks/kv_cache.py --device cuda --part end_to_end    # whole models, tokens a second (kv_end_to_end.py)
+    python benchmarks/kv_cache.py --device cuda --part memory        # peak of a prefill and decode; 4M tokens held
+    python benchmarks/kv_cache.py --device cuda --part snapshot      # a stored prefix of 128K tokens against reading it
+    python benchmarks/kv_cache.py --device cpu --tokens 4096         # one JSON object (kv_cpu.py)
 
 Times are medians of 7 measurements with CUDA events around replays of a CUDA graph that goes through different
 caches (400 MB of them at least, or one), so that the L2 cache does not help; merging the splits is counted in. The
@@ -17,7 +20,7 @@ import argparse
 import time
 from functools import partial
 
-PARTS = ("tune", "kernel", "pages")
+PARTS = ("tune", "kernel", "pages", "end_to_end", "memory", "snapshot")
 
 
 def tune(seconds: float) -> None:
@@ -190,9 +193,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="stop a part after about so long (default: 80 tune, 130 others)")
     options = parser.parse_args()
     if options.device == "cpu":
-        parser.error("--device cpu is not there yet")
+        if options.part:
+            parser.error("--part is of the CUDA run: add --device cuda")
+        import kv_cpu
+
+        kv_cpu.run(options.tokens)
+        return
+    import kv_end_to_end
+
     work = {"tune": partial(tune, options.seconds or 80.0), "kernel": partial(kernel, options.seconds or 130.0)}
     work["pages"] = partial(pages, options.seconds or 120.0)
+    for name in ("end_to_end", "memory", "snapshot"):
+        work[name] = partial(getattr(kv_end_to_end, name), options.seconds or 120.0)
     for part in [options.part] if options.part else PARTS:
         start = time.monotonic()
         work[part]()
