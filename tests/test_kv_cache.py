@@ -290,6 +290,7 @@ UNFIT: dict[str, tuple[Callable[[], Any], str]] = {
     "t5": (lambda: transformers.T5Config(), "encoder"),
     "mamba2": (lambda: transformers.Mamba2Config(num_hidden_layers=2), "no attention layer"),
     "bloom": (lambda: transformers.BloomConfig(n_layer=2), "ALiBi"),
+    "minimax": (lambda: transformers.MiniMaxConfig(**SMALL), "cache of its own"),
     "gpt2": (lambda: transformers.GPT2Config(n_layer=2, n_embd=28, n_head=4), "7 channels"),
 }
 
