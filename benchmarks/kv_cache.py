@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 PARTS = ("tune", "kernel", "pages", "end_to_end", "memory", "snapshot")
 
@@ -48,10 +50,22 @@ def tune(seconds: float) -> None:
         report.line(f"tile {block_n} stages {stages} assembly {assembly}: error {error}")
         if error is not None and error < 2e-3:
             good.append((block_n, stages, assembly))
+    others = other_designs(processors)
+    for name, run in list(others.items()):
+        error = guarded(name, lambda run=run: error_of(run, 8, 4, 128, (4, 4)))
+        report.line(f"{name}: error {error}")
+        if error is None or error > 1e-2:  # half precision throughout: less exact than ours
+            del others[name]
     for shape in shapes:
         bf16, backend = guarded(f"sdpa {shape}", lambda shape=shape: plain_milliseconds(shape)) or (float("nan"), "-")
         report.line(f"{shape}: bf16 {bf16:.4f} ms ({backend}), {shape.plain_bytes() / bf16 / 1e9:.2f} TB/s")
         found = []
+        for name, run in others.items():
+            calls = packed_calls(shape, (4, 4), run)
+            got = guarded(name, lambda calls=calls: milliseconds(calls, repeats=5, least=2.0))
+            if got:
+                report.line(f"  {name}: {got[0]:.4f} ms (+-{got[1]:.4f}) x{bf16 / got[0]:.2f}")
+                report.row(shape=str(shape), variant=name, ms=got[0], spread=got[1], bf16_ms=bf16)
         for block_n, stages, assembly in good:
             for each in (4, 6, 8, 10, 12, 16, 24):
                 if time.monotonic() > end:
@@ -68,6 +82,25 @@ def tune(seconds: float) -> None:
             report.line(f"  {ms:.4f} ms (+-{spread:.4f}) {rate:.2f} TB/s x{bf16 / ms:.2f}  {name}")
         for ms, name, _ in sorted(found)[-2:]:
             report.line(f"  worst {ms:.4f} ms  {name}")
+
+
+def other_designs(processors: int) -> dict[str, Callable[..., Any]]:
+    """Name -> decode: the textbook kernel with 2 or 4 programs a multiprocessor, and ours with more warps a tile."""
+    from kv_variants import textbook
+
+    from selfroute.models.kv.decode import Plan, decode
+
+    found: dict[str, Callable[..., Any]] = {
+        f"textbook, tile {block_n}, {each} a multiprocessor": partial(
+            textbook, block_n=block_n, programs=each * processors
+        )
+        for block_n in (64, 128)
+        for each in (2, 4)
+    }
+    for warps, block_n, each in ((2, 128, 4), (4, 128, 2)):
+        plan = Plan(block_n=block_n, stages=3, programs=each * processors, warps=warps)
+        found[f"ours, {warps} warps over a tile of {block_n}"] = partial(decode, plan=plan)
+    return found
 
 
 def kernel(seconds: float) -> None:
