@@ -23,6 +23,7 @@ from functools import partial
 from typing import Any
 
 PARTS = ("tune", "kernel", "pages", "end_to_end", "memory", "snapshot")
+SECONDS = {"tune": 80.0, "kernel": 130.0}  # after which a part begins nothing new; 120 for the others
 
 
 def tune(seconds: float) -> None:
@@ -223,7 +224,9 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
     parser.add_argument("--part", choices=PARTS, help="one part of the CUDA run; without it, all of them")
     parser.add_argument("--tokens", type=int, default=4096)
-    parser.add_argument("--seconds", type=float, help="stop a part after about so long (default: 80 tune, 130 others)")
+    parser.add_argument(
+        "--seconds", type=float, help="stop a part after about so long (default: 80 tune, 130 kernel, 120 others)"
+    )
     options = parser.parse_args()
     if options.device == "cpu":
         if options.part:
@@ -232,15 +235,17 @@ def main() -> None:
 
         kv_cpu.run(options.tokens)
         return
-    import kv_end_to_end
+    from kv_kernels import guarded
 
-    work = {"tune": partial(tune, options.seconds or 80.0), "kernel": partial(kernel, options.seconds or 130.0)}
-    work["pages"] = partial(pages, options.seconds or 120.0)
-    for name in ("end_to_end", "memory", "snapshot"):
-        work[name] = partial(getattr(kv_end_to_end, name), options.seconds or 120.0)
+    work: dict[str, Callable[[float], None]] = {"tune": tune, "kernel": kernel, "pages": pages}
     for part in [options.part] if options.part else PARTS:
         start = time.monotonic()
-        work[part]()
+        if part not in work:  # these need transformers too
+            import kv_end_to_end
+
+            work[part] = getattr(kv_end_to_end, part)
+        run = partial(work[part], options.seconds or SECONDS.get(part, 120.0))
+        guarded(part, run)
         print(f"{part}: {time.monotonic() - start:.0f} s", flush=True)
 
 
