@@ -2,10 +2,10 @@
 
 python examples/evaluate_and_train.py [PATH] [--n 80] [--reader span] [--out DIR]
 
-It does what you would do by hand with questions of your own: a file of cases, `selfroute eval` for several policies, the
-verdict, `selfroute router train`, `selfroute router show`. The questions are read off the syntax tree, so that what is
-right is known. The router that is trained here goes into the folder of the run and changes nothing in PATH; leave
---index-dir out of the commands, and it is the one that `ask --policy learned` uses for PATH from then on.
+It does what you would do by hand with questions of your own: a file of cases, `selfroute eval` for several policies,
+its verdict, `selfroute router train`, `selfroute router show`. The questions are read off the syntax tree, so that what
+is right is known. Nothing is written in PATH: the trained router lies in the folder of the run. Without --index-dir in
+the last two commands it is the one that `selfroute ask --policy learned` uses for PATH from then on.
 """
 
 import argparse
