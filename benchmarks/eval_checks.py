@@ -26,7 +26,7 @@ from typing import Any
 from selfroute.router.evaluation.coverage import SETTINGS, simulate
 from selfroute.router.evaluation.rows import without_clock
 
-FILES = ("report.json", "report.html", "junit.xml", "outcomes.parquet")
+FILES = ("cases.jsonl", "report.json", "report.html", "junit.xml", "outcomes.parquet")
 PER_CORPUS = 10
 COVERED = (0.92, 0.99)  # for 1,000 simulations of what is held in 95%, and more where groups are few and alike
 PLACES = (

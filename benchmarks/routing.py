@@ -31,9 +31,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selfroute.router.classifier.choosing import folds
 from selfroute.router.classifier.classifier import Classifier, best_of
 from selfroute.router.classifier.examples import Example
-from selfroute.router.classifier.fitting import fit, folds
+from selfroute.router.classifier.fitting import fit
 from selfroute.router.evaluation.curves import calibration_error as ece
 from selfroute.router.features import kind_of
 from selfroute.types import LONG_CONTEXT, RETRIEVAL

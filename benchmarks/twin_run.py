@@ -9,8 +9,9 @@ can be killed and started again. --ship writes the router into the package.
 
 kind: a sort of corpus and the budget that retrieval may pack; the headline covers those in which, on the train half,
 the oracle is at least five points above the better fixed route. against_self_route, against_best: points, with 95%
-intervals by corpus. Training also sees the questions of its half at every other budget: retrieval really run at each,
-long context once. A table, then one line of JSON.
+intervals by corpus. left_out: the best fixed route is the one of the sort itself, seen afterwards, or the one that was
+best in training (in_training). Training also sees the questions of its half at every other budget: retrieval really run
+at each, long context once. A table, then one line of JSON.
 """
 
 from __future__ import annotations
@@ -215,6 +216,7 @@ def leave_out(
                 "gap_recovered": f.gap_recovered,
                 "against_best": None if f.paired is None else [f.paired.difference, *(f.paired.interval or ())],
                 "against_best_in_training": _against(made, f.policy, own),
+                "gap_recovered_in_training": _recovered(made, f.policy, own),
             }
             for f in made.figures
         }
@@ -224,6 +226,14 @@ def leave_out(
 def _against(found: Evaluation, policy: str, route: str) -> list[float] | None:
     beside = paired(found.outcomes[policy], found.fixed[route])
     return None if beside is None else [beside.difference, *(beside.interval or ())]
+
+
+def _recovered(made: Evaluation, policy: str, route: str) -> float | None:
+    """Of the gap between the route that was best in training and the oracle."""
+    to_policy, to_oracle = (paired(outcomes, made.fixed[route]) for outcomes in (made.outcomes[policy], made.oracle))
+    if to_policy is None or to_oracle is None or to_oracle.difference <= 0:
+        return None
+    return to_policy.difference / to_oracle.difference
 
 
 def main() -> int:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from selfroute.errors import IndexCorruptError, IndexLockedError, IndexMissingError
 from selfroute.memory import arrays, location
+from selfroute.memory.database import DATABASE
 from selfroute.memory.lock import WriterLock
-from selfroute.memory.store import DATABASE, FORMAT, FileRow, State, Store
+from selfroute.memory.store import FORMAT, FileRow, State, Store
 
 DATABASE_PART, STATE, FILE, STRAY, ARRAYS, MARK = "database", "state", "file", "stray rows", "arrays", "marker file"
 OF_CHUNKS = {"chunks": "chunks", "edges": "chunks' edges"}  # tables by the row of a chunk, and how they are told

@@ -24,9 +24,10 @@ from selfroute.errors import (
 )
 from selfroute.memory import arrays, location
 from selfroute.memory.base import Progress, Skipped
+from selfroute.memory.database import DATABASE, remove
 from selfroute.memory.lock import WriterLock
 from selfroute.memory.provenance import CODE_FINGERPRINT
-from selfroute.memory.store import DATABASE, FORMAT, State, Store, remove
+from selfroute.memory.store import FORMAT, State, Store
 from selfroute.memory.update import Written, bring_up_to_date, compare
 from selfroute.memory.view import View, load_view
 from selfroute.memory.walk import Walk, walk

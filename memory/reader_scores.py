@@ -61,13 +61,6 @@ def can_keep(directory: Path) -> bool:
     return directory.is_dir() and can_write(directory)
 
 
-def forget(directory: Path) -> None:
-    """Throws away what was kept in the folder of an index; no connection to it may be open."""
-    for ending in ("", "-wal", "-shm"):
-        with suppress(OSError):
-            (directory / f"{FILE}{ending}").unlink()
-
-
 class ReaderScores:
     """The scores of one reader in the folder of one index. Any thread and any process may use it; nothing is raised.
 

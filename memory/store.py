@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -29,13 +28,12 @@ from selfroute.errors import IndexCorruptError, IndexLockedError, SelfRouteError
 from selfroute.memory import edges
 from selfroute.memory.arrays import ArrayFile
 from selfroute.memory.base import Skipped
+from selfroute.memory.database import DATABASE, connect, log_ahead
 from selfroute.memory.graph.facts import Fact
 from selfroute.types import Chunk
 
 FORMAT = 2  # of the schema below and of the files of arrays; another number means: rebuild
-DATABASE = "index.sqlite"
 ROWS_PER_GENERATION = 1 << 32  # generation G numbers its chunks from G * this
-_BUSY_SECONDS = 10.0
 _SEPARATOR = "\x1f"  # between the names that a chunk defines
 _ROWS_PER_QUERY = 500
 
@@ -132,18 +130,13 @@ class Store:
         self._mend = mend
         self._lock = RLock()
         with self._guarded():
-            if any(path.is_symlink() for path in _files(directory)):
-                raise ValueError(f"{self.path.name} is a link")  # a corpus brought it along; it may lead anywhere
-            self._db = sqlite3.connect(
-                _uri(self.path, create), uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
+            self._db = connect(directory, create=create)
         self.edges = edges.EdgeTable(self._db, self._guarded)
         try:
             with self._guarded():
                 self._inode = self.path.stat().st_ino
                 if os.access(directory, os.W_OK):
-                    _log_ahead(self._db)
-                    self._db.execute("PRAGMA synchronous = NORMAL")
+                    log_ahead(self._db)
         except BaseException:
             self._db.close()
             raise
@@ -407,38 +400,6 @@ class Store:
                 f"{self.path}: {error}", "free some disk space, or keep the index elsewhere: --index-dir DIR"
             )
         return IndexCorruptError(f"the index in {self.path.parent} is damaged: {error}", self._mend)
-
-
-def remove(directory: Path) -> None:
-    """Deletes a database, so that the next one starts from nothing. Only for the one who holds the writer's lock."""
-    for path in _files(directory):
-        path.unlink(missing_ok=True)
-
-
-def _files(directory: Path) -> list[Path]:
-    return [directory / f"{DATABASE}{ending}" for ending in ("", "-wal", "-shm")]
-
-
-def _uri(path: Path, create: bool) -> str:
-    """Where nothing can be written the file is taken as it lies, unless a log has to be read with it."""
-    if os.access(path.parent, os.W_OK):
-        return f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
-    log = path.with_name(f"{DATABASE}-wal")
-    alone = not log.exists() or not log.stat().st_size
-    return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"
-
-
-def _log_ahead(db: sqlite3.Connection) -> None:
-    """Has the database write ahead. Where several make it at once SQLite refuses some without waiting its timeout."""
-    given_up = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > given_up:
-                raise
-            time.sleep(0.01)
 
 
 def _hash(*parts: object) -> str:

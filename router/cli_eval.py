@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from selfroute.router.evaluation.journal import Journal
     from selfroute.router.evaluation.rows import Row
 
-FILES = "rows.jsonl, report.json, report.html, junit.xml"
+FILES = "cases.jsonl, rows.jsonl, report.json, report.html, junit.xml"
 
 
 def eval_cases(
@@ -126,6 +126,7 @@ def _evaluated(
     from selfroute.router.evaluation.corpora import make_run_folder
     from selfroute.router.evaluation.evaluating import evaluate, make_policies
     from selfroute.router.evaluation.journal import Journal, describe, read_rows
+    from selfroute.router.evaluation.keeping import check_place, keep_cases
     from selfroute.router.evaluation.reading import read_cases
     from selfroute.router.evaluation.running import Settings
 
@@ -135,6 +136,7 @@ def _evaluated(
     asked = read_cases(cases, path or None)
     if not judge and (scorer == "judge" or any(case.scorer == "judge" for case in asked)):
         raise ConfigError("the scorer judge needs a model", "--judge MODEL, named as --model is")
+    check_place(folder)
     if not report_only or not folder.is_dir():
         make_run_folder(folder)
     settings = Settings.of(asked, folder, options)
@@ -143,8 +145,10 @@ def _evaluated(
     policies = make_policies(wanted, mask(answering_name(config)), _index_of(path))
     if report_only and not judge:
         rows = read_rows(folder, description)
+        keep_cases(folder, asked)
         return evaluate(asked, rows, policies, scorer=scorer, limits=settings.limits)
     with Journal(folder, description) as journal:
+        keep_cases(folder, asked)
         if not report_only:
             _run(asked, folder, options, journal, ray)
         if not judge:

@@ -15,8 +15,7 @@ app = typer.Typer(help="Train the router on your own questions, and see which on
 
 @app.command()
 def train(
-    runs: Annotated[list[str], typer.Argument(help="Folders of selfroute eval.", metavar="RUN...")],
-    cases: Annotated[list[str], typer.Option("--cases", help="The cases of each run, in order.", metavar="FILE")],
+    runs: Annotated[list[str], typer.Argument(help="Folders that selfroute eval wrote.", metavar="RUN...")],
     path: PathOption = ".",
     scorer: Annotated[str, typer.Option(help="As in selfroute eval.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Use the new router even if it is not better.")] = False,
@@ -26,21 +25,15 @@ def train(
 ) -> None:
     """Fit the router on runs of selfroute eval, and use it for this corpus if it is better than the one in use.
 
-    Example: selfroute router train selfroute-eval --cases cases.jsonl --path ~/code/flask
+    Example: selfroute router train questions-eval --path ~/code/flask
     """
-    from selfroute.errors import ConfigError
     from selfroute.router import render
     from selfroute.router.classifier.training import train_router
 
-    if len(runs) != len(cases):
-        raise ConfigError(
-            f"{len(runs)} runs and {len(cases)} files of cases", "one --cases FILE for each RUN, in order"
-        )
     config = configured(path, index_dir=index_dir)
     done = train_router(
-        [(Path(run), Path(file)) for run, file in zip(runs, cases, strict=True)],
+        [Path(run).expanduser() for run in runs],
         directory=_directory(config),
-        corpus=config.root,
         scorer=scorer,
         force=force,
     )

@@ -28,7 +28,7 @@ HEAVY = {
     "huggingface_hub": (),
     "pydantic": ("router/langchain/",),
     "tree_sitter": ("memory/chunking/", "memory/graph/python.py", "memory/graph/others.py"),
-    "typer": ("router/cli.py", "router/cli_eval.py", "router/cli_router.py", "router/options.py"),
+    "typer": ("router/cli", "router/options.py"),
     "pyarrow": (),
     "ray": (),
     "sklearn": (),

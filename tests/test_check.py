@@ -15,10 +15,11 @@ import pytest
 
 from selfroute.errors import IndexCorruptError, IndexLockedError, IndexMissingError, IndexVersionError, SelfRouteError
 from selfroute.memory.check import ARRAYS, DATABASE_PART, FILE, MARK, STATE, STRAY, Checked, check, unwritten
+from selfroute.memory.database import DATABASE
 from selfroute.memory.index import Index
 from selfroute.memory.lock import WriterLock
 from selfroute.memory.repair import Repaired, repair
-from selfroute.memory.store import DATABASE, FORMAT, Store
+from selfroute.memory.store import FORMAT, Store
 from selfroute.models.hashing import HashingEmbedder
 from selfroute.router.cli import main
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,16 @@ import pytest
 
 from selfroute.errors import ConfigError, ModelLoadError
 from selfroute.router.classifier import shipped as shipping
+from selfroute.router.classifier.choosing import folds
 from selfroute.router.classifier.classifier import Classifier, best_of, size_factor
 from selfroute.router.classifier.examples import Example
-from selfroute.router.classifier.fitting import fit, folds, recalibrated
+from selfroute.router.classifier.fitting import fit, recalibrated
 from selfroute.router.classifier.heads import Calibration
-from selfroute.router.classifier.training import compare
+from selfroute.router.classifier.training import compare, split_of
 from selfroute.router.classifier.versions import Versions
 from selfroute.router.classifier.words import NAME, NUMBER, Vocabulary, terms_of, words_of
+from selfroute.router.classifier.worth import worth_of
+from selfroute.router.evaluation.writing import write
 from selfroute.router.policies.learned import LearnedCascadePolicy, LearnedPolicy
 from selfroute.types import LONG_CONTEXT, RETRIEVAL, Estimate, Features, Query
 
@@ -158,6 +162,15 @@ def test_a_typo_seldom_changes_the_route(trained: Classifier) -> None:
         lambda f: f["stages"]["first"]["heads"]["retrieval"]["trees"].update(feature=[[99] * 7] * 240),
         lambda f: f["stages"]["first"]["heads"].pop("retrieval"),
         lambda f: f["base"].pop(""),
+        lambda f: f["base"][""].update(retrieval=math.nan),
+        lambda f: f["kinds"]["bias"].__setitem__(0, math.nan),
+        lambda f: f["kinds"]["weights"][0].__setitem__(0, math.inf),
+        lambda f: f["vocabulary"]["idf"].__setitem__(0, math.nan),
+        lambda f: f["stages"]["first"].update(margin=math.nan),
+        lambda f: f["stages"]["first"].update(typical_tokens=math.inf),
+        lambda f: f["stages"]["first"]["numbers"].update(far=math.inf),
+        lambda f: f["stages"]["first"]["calibrations"][MODEL].update(retrieval=[math.nan, 0.0]),
+        lambda f: f.update(unknown_words=math.nan),
     ],
 )
 def test_a_damaged_router_is_a_clear_error(trained: Classifier, spoil: object) -> None:
@@ -203,10 +216,74 @@ def test_a_router_adapts_to_another_models_answers(trained: Classifier) -> None:
     assert adapted.predict(other[0].question, other[0].numbers["first"], MODEL, "first").known
 
 
+def test_a_stage_without_the_models_curves_is_unknown_and_takes_the_fixed_route(trained: Classifier) -> None:
+    other = make_examples(80, seed=22, model="another")
+    adapted = recalibrated(trained, [replace(e, numbers={"first": e.numbers["first"]}) for e in other])
+    e = other[0]
+    assert adapted.predict(e.question, e.numbers["first"], "another", "first").known
+    found = adapted.predict(e.question, e.numbers["second"], "another", "second")
+    assert not found.known
+    assert found.why == "the router was not trained on answers of another at the stage second"
+    assert dict(found.p) == adapted.base["another"]
+    assert adapted.predict(e.question, e.numbers["second"], MODEL, "second").known
+    half = json.loads(trained.to_json())
+    half["stages"]["first"]["calibrations"][MODEL].pop(RETRIEVAL)
+    assert not Classifier.from_json(json.dumps(half)).predict(e.question, e.numbers["first"], MODEL, "first").known
+
+
+def test_few_or_uneven_groups_are_split_by_question_and_that_is_said() -> None:
+    found = make_examples(96)
+    assert split_of(found) == (found, "")
+    one, told = split_of([replace(e, group="mine") for e in found])
+    assert told == "split by question: one corpus, so nothing is known of other corpora"
+    groups = {e.question: e.group for e in one}
+    assert all(groups[e.question] == e.group for e in one)
+    assert len(set(groups.values())) == len(groups)
+    for few in (
+        [replace(e, group=f"g{i % 7}") for i, e in enumerate(found)],
+        [replace(e, group=f"g{max(0, i - 80)}") for i, e in enumerate(found)],
+    ):
+        assert "groups are too few, or too uneven, to leave some out" in split_of(few)[1]
+
+
+def test_what_a_router_is_worth_has_intervals_and_is_said_either_way() -> None:
+    found = make_examples(200, seed=41)
+    right = {route: np.array([e.right[route] for e in found]) for route in (RETRIEVAL, LONG_CONTEXT)}
+    best, worst = right[LONG_CONTEXT] > right[RETRIEVAL], right[LONG_CONTEXT] < right[RETRIEVAL]
+    p = np.stack([0.1 + 0.8 * right[RETRIEVAL], 0.1 + 0.8 * right[LONG_CONTEXT]], axis=1)
+    tokens = np.full(200, 500.0)
+    oracle, chance, wrong = (
+        worth_of("new", found, takes, p, right[RETRIEVAL], tokens) for takes in (best, np.zeros(200, bool), worst)
+    )
+    assert oracle.regret[0] == 0 and oracle.gap_recovered is not None and oracle.gap_recovered[0] == 1
+    assert oracle.against_best[1] > 0 and oracle.verdict().startswith("worth it on these questions: +")
+    assert chance.against_best[1] < 0 < chance.against_best[2]
+    assert chance.verdict().startswith("whether it is right more often cannot be told")
+    assert wrong.verdict().startswith("less often right on these questions: -")
+    for worth in (oracle, chance, wrong):
+        assert worth.gap_recovered is not None and worth.ece is not None
+        for mean, low, high in (worth.regret, worth.gap_recovered, worth.against_best, worth.ece):
+            assert low <= mean <= high
+    assert "that route 2%" in oracle.verdict()
+    everything = np.maximum(right[RETRIEVAL], right[LONG_CONTEXT])
+    none = worth_of("new", found, best, p, everything, tokens)
+    assert none.gap_recovered is None
+    assert none.verdict().startswith("no choice of routes makes more of these questions right")
+
+
+def test_a_file_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(ConfigError, match="cannot write") as error:
+        write(tmp_path / "taken", "text", "ls -ld here")
+    assert error.value.hint == "ls -ld here"
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
 def test_with_two_hundred_questions_the_best_candidate_is_no_worse_than_the_one_in_use(trained: Classifier) -> None:
     worths, chosen = compare(make_examples(200, seed=31), trained)
     by_name = {w.name: w for w in worths}
     assert by_name[chosen].value >= by_name["in use"].value
+    assert "points against the best fixed route" in by_name[chosen].verdict()
     turned = [
         replace(e, right={RETRIEVAL: e.right[LONG_CONTEXT], LONG_CONTEXT: e.right[RETRIEVAL]})
         for e in make_examples(200, seed=32)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from selfroute import Answer, SelfRouter
 from selfroute.errors import IndexCorruptError
-from selfroute.memory import store
+from selfroute.memory.database import DATABASE
 from selfroute.memory.index import Index
 from selfroute.models.hashing import HashingEmbedder
 
@@ -173,7 +173,7 @@ def test_after_any_edits_the_answers_are_those_of_an_index_made_anew(
 
 
 def database(index: Index) -> Path:
-    return index.directory / store.DATABASE
+    return index.directory / DATABASE
 
 
 def test_the_digest_covers_the_edges(root: Path, tmp_path: Path, index: Index) -> None:

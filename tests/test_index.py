@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from selfroute.errors import CorpusError, IndexCorruptError, IndexMissingError, SelfRouteError
 from selfroute.memory import store
+from selfroute.memory.database import DATABASE
 from selfroute.memory.index import Index
 from selfroute.models.hashing import HashingEmbedder
 from selfroute.types import Chunk, Hit
@@ -483,7 +485,7 @@ def test_missing_or_damaged_arrays_are_made_again_and_said(root: Path) -> None:
 def test_a_database_that_is_no_database_is_rebuilt_and_said(root: Path) -> None:
     with opened(root) as index:
         digest = index.digest()
-    (root / ".selfroute" / store.DATABASE).write_bytes(b"this was a database once " * 999)
+    (root / ".selfroute" / DATABASE).write_bytes(b"this was a database once " * 999)
     with pytest.raises(IndexCorruptError) as raised:
         opened(root, update=False)
     assert raised.value.hint == f"selfroute index --path {root} --rebuild"
@@ -495,7 +497,7 @@ def test_a_database_that_is_no_database_is_rebuilt_and_said(root: Path) -> None:
 def test_damage_that_is_met_in_a_search_is_mended(root: Path) -> None:
     with opened(root) as index, opened(root, update=False) as reader:
         before, digest = results(index), index.digest()
-        database = store.sqlite3.connect(root / ".selfroute" / store.DATABASE)
+        database = sqlite3.connect(root / ".selfroute" / DATABASE)
         with database:
             database.execute("UPDATE chunks SET text = replace(text, 'return', 'rejoin')")
         database.close()

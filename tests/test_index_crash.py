@@ -16,9 +16,9 @@ import pytest
 
 from selfroute.errors import IndexCorruptError, IndexMissingError
 from selfroute.memory.check import check, unwritten
+from selfroute.memory.database import DATABASE
 from selfroute.memory.index import Index
 from selfroute.memory.repair import repair
-from selfroute.memory.store import DATABASE
 from selfroute.models.hashing import HashingEmbedder
 
 EMBEDDER = HashingEmbedder(64)

@@ -18,8 +18,9 @@ import pytest
 from selfroute.errors import IndexCorruptError, SelfRouteError
 from selfroute.memory import arrays
 from selfroute.memory.base import Skipped
+from selfroute.memory.database import DATABASE, remove
 from selfroute.memory.lock import WriterLock
-from selfroute.memory.store import DATABASE, ROWS_PER_GENERATION, Contents, FileRow, State, Store, remove
+from selfroute.memory.store import ROWS_PER_GENERATION, Contents, FileRow, State, Store
 from selfroute.types import Chunk
 
 STATE = State(embedder="fake-2", code="1", root="/corpus")

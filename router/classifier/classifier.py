@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from selfroute.errors import ConfigError
-from selfroute.router.classifier.heads import Calibration, Head, Vector, softmax, wide
+from selfroute.router.classifier.heads import Calibration, Head, Vector, check_finite, softmax, wide
 from selfroute.router.classifier.words import Vocabulary
 from selfroute.types import RETRIEVAL, ROUTES
 
@@ -113,12 +113,14 @@ class Classifier:
         if at is None:
             return Prediction(dict(base), False, f"it was not trained for what is known after {stage}", 0.0, best)
         distance = at.numbers.distance(numbers)
+        curves = at.calibrations.get(model, {})
         why = self._unlike(question, model, distance / at.numbers.far)
+        if not why and not at.heads.keys() <= curves.keys():
+            why = f"the router was not trained on answers of {model} at the stage {stage}"
         if why:
             return Prediction(dict(base), False, why, at.margin, best, distance, at.typical_tokens)
         words = self.vocabulary.vector(question)
         seen, crossed = self.vectors(at, numbers, words)
-        curves = at.calibrations[model]
         p = {route: curves[route].p(head.value(seen, crossed, words)) for route, head in at.heads.items()}
         return Prediction(p, True, "", at.margin, best, distance, at.typical_tokens)
 
@@ -189,6 +191,8 @@ class Classifier:
                 unknown_words=float(found["unknown_words"]),
                 summary=dict(found["summary"]),
             )
+            check_finite(made.kind_weights, made.kind_bias, np.asarray(vocabulary.idf, float))
+            check_finite(np.asarray([made.unknown_words, *(x for of in made.base.values() for x in of.values())]))
             if ANY not in made.base or any(set(routes) != set(ROUTES) for routes in made.base.values()):
                 raise ValueError("the shares right in training are not there")
         except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -238,8 +242,10 @@ def _stage(found: Mapping[str, Any], kinds: Sequence[str], vocabulary: Vocabular
         model: {route: Calibration(float(a), float(b)) for route, (a, b) in routes.items()}
         for model, routes in found["calibrations"].items()
     }
-    far = float(found["numbers"]["far"])
+    far, margin, typical = float(found["numbers"]["far"]), float(found["margin"]), float(found["typical_tokens"])
+    check_finite(np.asarray([far, margin, typical]))
+    check_finite(np.asarray([x for of in curves.values() for c in of.values() for x in (c.slope, c.offset)], float))
     if not (far > 0 and np.isfinite(spread).all()):
         raise ValueError("no bound on the distance from training")
     numbers = Numbers(names, low, high, mean, scale, spread, far)
-    return Stage(numbers, n_crossed, heads, curves, float(found["margin"]), float(found["typical_tokens"]))
+    return Stage(numbers, n_crossed, heads, curves, margin, typical)

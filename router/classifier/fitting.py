@@ -1,95 +1,62 @@
-"""Fits the classifier with scikit-learn, and says what it is worth on questions that it was not fitted on.
+"""Fits the classifier's heads with scikit-learn; calibration and margins are chosen on groups that were left out.
 
-Everything that is chosen is chosen by cross-validation over groups: calibration and margin on predictions for groups
-that were left out, and the reported figures with the margin of the other folds. Outcomes of several models on one
-question are averaged for the heads, which see more signal so, and each model keeps its own calibration: an outcome is
-mostly the question's. Deterministic: the same examples give the same bytes.
+Outcomes of several models on one question are averaged for the heads, which see more signal so. Deterministic: the same
+examples give the same bytes.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from hashlib import blake2b
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from selfroute.errors import ConfigError, MissingDependencyError
-from selfroute.router.classifier.classifier import ANY, Classifier, Numbers, Stage, size_factor
-from selfroute.router.classifier.examples import Example
-from selfroute.router.classifier.heads import CLIP, DEPTH, N_LEAVES, N_NODES, Calibration, Head, Trees, Vector
+from selfroute.router.classifier.choosing import (
+    MAX_SHARE,
+    N_FOLDS,
+    PRICE,
+    Terms,
+    best_margin,
+    calibrated,
+    folds,
+    held_out,
+)
+from selfroute.router.classifier.classifier import ANY, Classifier, Numbers, Stage
+from selfroute.router.classifier.examples import Example, Questions
+from selfroute.router.classifier.heads import (
+    DEPTH,
+    N_LEAVES,
+    N_NODES,
+    Head,
+    Trees,
+    Vector,
+    round_number,
+    rounded,
+)
 from selfroute.router.classifier.words import Vocabulary, matrix
-from selfroute.types import LONG_CONTEXT, RETRIEVAL, ROUTES
+from selfroute.types import LONG_CONTEXT, ROUTES
 
-N_FOLDS = 4
-MAX_SHARE = 0.3  # of always-long-context's tokens, that the margin may lead to in training
-PRICE = 0.05  # of accuracy, for reading everything: of two margins that are as good, the cheaper
 N_TREES, LEARNING_RATE, MIN_LEAF, N_FORESTS = 80, 0.06, 15, 3
 RIDGE_NUMBERS, RIDGE_WORDS, KIND_C = 100.0, 3.0, 3.0
 N_CROSSED = 2
-MARGINS = np.arange(0.0, 0.405, 0.005)
 MIN_QUESTIONS = 40
-MIN_GAP = 0.002  # between the oracle and the best fixed route, below which nothing can be recovered of it
 
 Matrix = Any
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a margin is chosen under: the most of long context's tokens, and the accuracy that all of them cost."""
-
-    max_share: float = MAX_SHARE
-    price: float = PRICE
-
-
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """Examples by question. right: (n, models), NaN where a model has none; tokens: (n,)."""
-
-    ids: tuple[str, ...]
-    text: tuple[str, ...]
-    groups: tuple[str, ...]
-    kinds: tuple[str, ...]
-    numbers: Mapping[str, tuple[Mapping[str, float], ...]]
-    models: tuple[str, ...]
-    right: Mapping[str, Vector]
-    tokens: Mapping[str, Vector]
-
-    @classmethod
-    def of(cls, examples: Iterable[Example]) -> Questions:
-        """In the order of their ids. Stages are those that every example has."""
-        by_id: dict[str, list[Example]] = {}
-        for example in examples:
-            by_id.setdefault(example.id, []).append(example)
-        ids = sorted(by_id)
-        first = [by_id[i][0] for i in ids]
-        models = tuple(sorted({e.model for found in by_id.values() for e in found}))
-        at = {model: j for j, model in enumerate(models)}
-        right = {route: np.full((len(ids), len(models)), np.nan) for route in ROUTES}
-        for i, name in enumerate(ids):
-            for e in by_id[name]:
-                for route in ROUTES:
-                    right[route][i, at[e.model]] = e.right[route]
-        stages = [s for s in first[0].numbers if all(s in e.numbers for e in first)] if first else []
-        return cls(
-            ids=tuple(ids),
-            text=tuple(e.question for e in first),
-            groups=tuple(e.group for e in first),
-            kinds=tuple(e.kind for e in first),
-            numbers={s: tuple(e.numbers[s] for e in first) for s in stages},
-            models=models,
-            right=right,
-            tokens={r: np.array([e.tokens.get(r, 1.0) for e in first], float) for r in ROUTES},
-        )
-
-
 def fit(
-    examples: Sequence[Example], *, seed: int = 0, max_share: float = MAX_SHARE, price: float = PRICE
+    examples: Sequence[Example],
+    *,
+    seed: int = 0,
+    max_share: float = MAX_SHARE,
+    price: float = PRICE,
+    least: int = MIN_QUESTIONS,
 ) -> Classifier:
-    """max_share, price: what the margin is chosen under, as of MAX_SHARE and PRICE.
+    """max_share, price: what the margin is chosen under, as of MAX_SHARE and PRICE. least: questions that it takes.
 
     Raises ConfigError for too few questions or groups, MissingDependencyError without scikit-learn."""
     try:
@@ -97,10 +64,10 @@ def fit(
     except ImportError as error:
         raise MissingDependencyError("training the router", "scikit-learn", "eval") from error
     data = Questions.of(examples)
-    if len(data.ids) < MIN_QUESTIONS or len(set(data.groups)) < N_FOLDS:
+    if len(data.ids) < least or len(set(data.groups)) < N_FOLDS:
         raise ConfigError(
             f"{len(data.ids)} questions of {len(set(data.groups))} groups are too few to learn from:"
-            f" at least {MIN_QUESTIONS} of {N_FOLDS} groups",
+            f" at least {least} of {N_FOLDS} groups",
             "selfroute eval with more cases, then selfroute router train",
         )
     with warnings.catch_warnings():
@@ -123,14 +90,14 @@ def _fit(data: Questions, seed: int, terms: Terms) -> Classifier:
                 held[stage][route][outside] = values
         unknown[outside] = [part.vocabulary.unknown_share(data.text[i]) for i in outside]
     stages, told = {}, {}
-    typical = _round(data.tokens[LONG_CONTEXT].mean(), 1)
+    typical = round_number(data.tokens[LONG_CONTEXT].mean(), 1)
     for name in data.numbers:
-        curves, p = _calibrated(data, held[name])
+        curves, p = calibrated(data, held[name])
         margin = best_margin(data, p, everything, terms, name)
         stages[name] = replace(whole.stages[name], calibrations=curves, margin=margin, typical_tokens=typical)
-        told[name] = _held_out(data, held[name], fold, terms, name)
-    base = {m: {r: _round(np.nanmean(data.right[r][:, j])) for r in ROUTES} for j, m in enumerate(data.models)}
-    base[ANY] = {r: _round(np.nanmean(data.right[r])) for r in ROUTES}
+        told[name] = held_out(data, held[name], fold, terms, name)
+    base = {m: {r: round_number(np.nanmean(data.right[r][:, j])) for r in ROUTES} for j, m in enumerate(data.models)}
+    base[ANY] = {r: round_number(np.nanmean(data.right[r])) for r in ROUTES}
     return Classifier(
         vocabulary=whole.vocabulary,
         kinds=whole.kinds,
@@ -138,7 +105,7 @@ def _fit(data: Questions, seed: int, terms: Terms) -> Classifier:
         kind_bias=whole.kind_bias,
         stages=stages,
         base=base,
-        unknown_words=_round(max(0.6, float(np.quantile(unknown, 0.995)))),
+        unknown_words=round_number(max(0.6, float(np.quantile(unknown, 0.995)))),
         summary={
             "questions": n,
             "groups": len(set(data.groups)),
@@ -169,15 +136,15 @@ def recalibrated(prior: Classifier, examples: Sequence[Example], *, max_share: f
                 held[route][i] = head.value(seen, crossed, words)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            curves, p = _calibrated(data, held)
+            curves, p = calibrated(data, held)
         margin = best_margin(data, p, np.arange(len(data.ids)), Terms(max_share, PRICE), name)
         stages[name] = replace(
             stage,
             calibrations={**stage.calibrations, **curves},
             margin=margin,
-            typical_tokens=_round(data.tokens[LONG_CONTEXT].mean(), 1),
+            typical_tokens=round_number(data.tokens[LONG_CONTEXT].mean(), 1),
         )
-    base = {m: {r: _round(np.nanmean(data.right[r][:, j])) for r in ROUTES} for j, m in enumerate(data.models)}
+    base = {m: {r: round_number(np.nanmean(data.right[r][:, j])) for r in ROUTES} for j, m in enumerate(data.models)}
     summary = {**prior.summary, "adapted_to": len(data.ids)}
     return replace(prior, stages=stages, base={**prior.base, **base}, summary=summary)
 
@@ -224,7 +191,7 @@ class _Part:
             return (), np.zeros((0, n_terms)), np.zeros(0)
         known = np.array([i for i in inside if self._data.kinds[i]])
         weights, bias = _logistic(self._words[known], [self._data.kinds[i] for i in known], kinds)
-        return kinds, _rounded(weights), _rounded(bias)
+        return kinds, rounded(weights), rounded(bias)
 
     def _suggested(self, inside: NDArray[np.intp]) -> Vector:
         """(n, kinds): for the questions inside by a model of other groups, so that heads see it as it will be."""
@@ -278,7 +245,9 @@ def _head(z: Vector, kinds: Vector, words: Matrix, y: Vector, seed: int) -> Head
         word_weights, word_bias = of_words.coef_, float(of_words.intercept_)
     else:
         word_weights, word_bias = np.zeros(0), float(y.mean())
-    return Head(_trees(seen, y, seed), _rounded(weights), _round(bias), _rounded(word_weights), _round(word_bias))
+    return Head(
+        _trees(seen, y, seed), rounded(weights), round_number(bias), rounded(word_weights), round_number(word_bias)
+    )
 
 
 def _trees(seen: Vector, y: Vector, seed: int) -> Trees:
@@ -299,7 +268,7 @@ def _trees(seen: Vector, y: Vector, seed: int) -> Trees:
             thresholds.append(threshold)
             leaves.append(values * LEARNING_RATE / N_FORESTS)
     return Trees(
-        _round(start), np.array(features, np.intp), _rounded(np.array(thresholds)), _rounded(np.array(leaves), 7)
+        round_number(start), np.array(features, np.intp), rounded(np.array(thresholds)), rounded(np.array(leaves), 7)
     )
 
 
@@ -337,149 +306,6 @@ def _scaled(numbers: Sequence[Mapping[str, float]]) -> Numbers:
     spread = (vectors / np.sqrt(values)).T
     distance = np.sqrt(((z @ spread.T) ** 2).mean(axis=1))
     return Numbers(
-        names, _rounded(raw.min(axis=0)), _rounded(raw.max(axis=0)), _rounded(mean), _rounded(scale, 9),
-        _rounded(spread), _round(1.2 * float(np.quantile(distance, 0.998))),
+        names, rounded(raw.min(axis=0)), rounded(raw.max(axis=0)), rounded(mean), rounded(scale, 9),
+        rounded(spread), round_number(1.2 * float(np.quantile(distance, 0.998))),
     )  # fmt: skip
-
-
-def _log_odds(values: Vector) -> Vector:
-    clipped = np.clip(values, CLIP, 1 - CLIP)
-    return np.asarray(np.log(clipped / (1 - clipped)))
-
-
-def _calibrated(
-    data: Questions, held: Mapping[str, Vector], inside: NDArray[np.intp] | None = None
-) -> tuple[dict[str, dict[str, Calibration]], dict[str, Vector]]:
-    """model -> route -> curve, and route -> (n, models) probabilities. inside: fitted on these alone."""
-    from sklearn.linear_model import LogisticRegression
-
-    inside = np.arange(len(data.ids)) if inside is None else inside
-    n_models = len(data.models)
-    curves: dict[str, dict[str, Calibration]] = {model: {} for model in data.models}
-    p = {}
-    for route in ROUTES:
-        x, right = _log_odds(held[route]), data.right[route]
-        rows, models = np.nonzero(~np.isnan(right[inside]))
-        own = np.zeros((len(rows), n_models + 1))
-        own[np.arange(len(rows)), models] = 1
-        own[:, -1] = x[inside][rows]
-        y = right[inside][rows, models]
-        soft = np.concatenate([own, own]), np.r_[np.ones(len(y)), np.zeros(len(y))], np.r_[y, 1 - y] + 1e-9
-        fitted = LogisticRegression(C=10.0, fit_intercept=False, max_iter=500).fit(soft[0], soft[1], soft[2])
-        slope = max(0.0, float(fitted.coef_[0, -1]))
-        for j, model in enumerate(data.models):
-            curves[model][route] = Calibration(_round(slope), _round(float(fitted.coef_[0, j])))
-        p[route] = np.array([[curves[m][route].p(v) for m in data.models] for v in held[route]])
-    return curves, p
-
-
-def best_margin(data: Questions, p: Mapping[str, Vector], inside: NDArray[np.intp], terms: Terms, stage: str) -> float:
-    """The gain from which long context is taken: most right, at most max_share of its tokens."""
-    gain = (p[LONG_CONTEXT] - p[RETRIEVAL])[inside]
-    by_size = _by_size(data)[inside][:, None]
-    right = {route: data.right[route][inside] for route in ROUTES}
-    best = (-np.inf, 0.0)
-    for margin in MARGINS:
-        takes = gain > margin * by_size
-        share = _share(data, takes, inside, stage)
-        if share <= terms.max_share or margin == MARGINS[-1]:
-            value = float(np.nanmean(np.where(takes, right[LONG_CONTEXT], right[RETRIEVAL]))) - terms.price * share
-            best = max(best, (value, float(margin)))
-    return _round(best[1])
-
-
-def _by_size(data: Questions) -> Vector:
-    """(n,) what the margin is multiplied with, by how much long context would read."""
-    typical = float(data.tokens[LONG_CONTEXT].mean())
-    return np.array([size_factor(n, typical) for n in data.tokens[LONG_CONTEXT].tolist()])
-
-
-def _share(data: Questions, takes: NDArray[np.bool_], inside: NDArray[np.intp], stage: str) -> float:
-    """Of the tokens of always-long-context; after a first attempt, retrieval's are spent already."""
-    whole, few = data.tokens[LONG_CONTEXT][inside][:, None], data.tokens[RETRIEVAL][inside][:, None]
-    spent = np.where(takes, whole + (few if stage != "first" else 0), few)
-    return float(spent.sum() / max(1.0, (whole * np.ones_like(takes)).sum()))
-
-
-def _held_out(
-    data: Questions, held: Mapping[str, Vector], fold: NDArray[np.intp], terms: Terms, stage: str
-) -> dict[str, Any]:
-    """What the stage is worth on left-out groups, with calibration and margin of the others."""
-    from selfroute.router.evaluation.curves import calibration_error
-
-    takes = np.zeros_like(data.right[RETRIEVAL], bool)
-    fixed = np.zeros_like(data.right[RETRIEVAL])
-    p = {route: np.zeros_like(fixed) for route in ROUTES}
-    for k in range(N_FOLDS):
-        inside, outside = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        _, of_all = _calibrated(data, held, inside)
-        margin = best_margin(data, of_all, inside, terms, stage)
-        takes[outside] = ((of_all[LONG_CONTEXT] - of_all[RETRIEVAL]) > margin * _by_size(data)[:, None])[outside]
-        for j in range(len(data.models)):
-            means = {route: np.nanmean(data.right[route][inside, j]) for route in ROUTES}
-            best = LONG_CONTEXT if means[LONG_CONTEXT] > means[RETRIEVAL] else RETRIEVAL
-            fixed[outside, j] = data.right[best][outside, j]
-        for route in ROUTES:
-            p[route][outside] = of_all[route][outside]
-    kept = np.where(takes, data.right[LONG_CONTEXT], data.right[RETRIEVAL])
-    top = np.fmax(data.right[LONG_CONTEXT], data.right[RETRIEVAL])
-    accuracy, best_fixed, oracle = (float(np.nanmean(x)) for x in (kept, fixed, top))
-    mean, low, high = paired_share(np.nanmean(kept, 1), np.nanmean(fixed, 1), data.groups)
-    known = ~np.isnan(kept)
-    chosen = np.where(takes, p[LONG_CONTEXT], p[RETRIEVAL])
-    error = calibration_error(chosen[known].tolist(), (kept[known] > 0.5).tolist())
-    gap = oracle - best_fixed
-    return {
-        "accuracy": _round(accuracy, 4),
-        "best_fixed": _round(best_fixed, 4),
-        "oracle": _round(oracle, 4),
-        "against_best": [_round(x, 4) for x in (mean, low, high)],
-        "gap_recovered": _round((accuracy - best_fixed) / gap, 4) if gap > MIN_GAP else None,
-        "regret": _round(oracle - accuracy, 4),
-        "token_share": _round(_share(data, takes, np.arange(len(data.ids)), stage), 4),
-        "ece": None if error is None else _round(error, 4),
-    }
-
-
-def paired_share(one: Vector, other: Vector, groups: Sequence[str]) -> tuple[float, float, float]:
-    """Mean of one - other, and its 95% interval: cluster-robust, Student's t at one degree less than there are groups.
-
-    Unlike selfroute.router.evaluation.intervals for means over several models as well, which lie between -1 and 1.
-    """
-    from scipy.stats import t  # type: ignore[import-untyped]
-
-    values = np.asarray(one - other, np.float64)
-    sums: dict[str, float] = {}
-    mean = float(values.mean())
-    for value, group in zip(values.tolist(), groups, strict=True):
-        sums[group] = sums.get(group, 0.0) + value - mean
-    n = len(sums)
-    if n < 2:
-        return mean, -1.0, 1.0
-    error = float(np.sqrt(n / (n - 1) * sum(x * x for x in sums.values()))) / len(values)
-    half = float(t.ppf(0.975, n - 1)) * error
-    return mean, mean - half, mean + half
-
-
-def folds(groups: Sequence[str], n_folds: int, seed: int = 0) -> NDArray[np.intp]:
-    """(n,) fold of each question: whole groups, of which the largest are dealt out first."""
-    sizes: dict[str, int] = {}
-    for group in groups:
-        sizes[group] = sizes.get(group, 0) + 1
-
-    def drawn(group: str) -> bytes:
-        return blake2b(f"{seed} {group}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-    filled, fold = [0] * n_folds, {}
-    for group in sorted(sizes, key=lambda g: (-sizes[g], drawn(g))):
-        fold[group] = min(range(n_folds), key=lambda k: (filled[k], k))
-        filled[fold[group]] += sizes[group]
-    return np.array([fold[group] for group in groups], np.intp)
-
-
-def _round(value: float | np.floating[Any], digits: int = 6) -> float:
-    return round(float(value), digits)
-
-
-def _rounded(values: Vector, digits: int = 6) -> Vector:
-    return np.asarray(np.round(values, digits) + 0.0, np.float64)

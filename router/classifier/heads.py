@@ -63,7 +63,7 @@ class Trees:
         )
         if len(feature) and not (feature.min() >= 0 and feature.max() < n_features):
             raise ValueError("a tree that looks at a number that is not there")
-        _finite(made.threshold, made.leaf, np.asarray([made.start]))
+        check_finite(made.threshold, made.leaf, np.asarray([made.start]))
         return made
 
 
@@ -106,7 +106,7 @@ class Head:
         made = cls(
             Trees.from_json(found["trees"], n_seen), linear, float(found["bias"]), words, float(found["word_bias"])
         )
-        _finite(linear, words, np.asarray([made.bias, made.word_bias]))
+        check_finite(linear, words, np.asarray([made.bias, made.word_bias]))
         return made
 
 
@@ -129,7 +129,8 @@ def wide(numbers: Vector, kinds: Vector, n_crossed: int) -> Vector:
     return np.concatenate([numbers, kinds, np.outer(numbers[:n_crossed], kinds).ravel()])
 
 
-def _finite(*arrays: NDArray[np.float64]) -> None:
+def check_finite(*arrays: NDArray[np.float64]) -> None:
+    """Raises ValueError when a number is infinite or none."""
     if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError("a number that is none")
 
@@ -139,3 +140,13 @@ def softmax(scores: Sequence[float]) -> Vector:
     x = np.asarray(scores, np.float64)
     e = np.exp(x - x.max()) if len(x) else x
     return e / e.sum() if len(x) else x
+
+
+def round_number(value: float | np.floating[Any], digits: int = 6) -> float:
+    """As it is written: the same classifier is the same text."""
+    return round(float(value), digits)
+
+
+def rounded(values: Vector, digits: int = 6) -> Vector:
+    """The same of an array; without negative zeros."""
+    return np.asarray(np.round(values, digits) + 0.0, np.float64)

@@ -1,9 +1,14 @@
-"""Training the router on a user's own runs: what each candidate is worth on left-out groups, and which one is used."""
+"""Training the router on a user's own runs: what each candidate is worth on left-out questions, and which one is used.
+
+Questions are left out by group, so that the figures are of corpora that training has not seen; with too few groups for
+that, as of a user with one corpus, question by question, and it is said that they hold for these corpora alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -11,52 +16,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfroute.errors import ConfigError
+from selfroute.router.classifier.choosing import MAX_SHARE, N_FOLDS, folds
 from selfroute.router.classifier.classifier import Classifier, best_of
 from selfroute.router.classifier.examples import Example
-from selfroute.router.classifier.fitting import (
-    MAX_SHARE,
-    MIN_GAP,
-    N_FOLDS,
-    PRICE,
-    fit,
-    folds,
-    paired_share,
-    recalibrated,
-)
+from selfroute.router.classifier.fitting import MIN_QUESTIONS, fit, recalibrated
 from selfroute.router.classifier.learning import examples_of
 from selfroute.router.classifier.seen import FIRST, SECOND
 from selfroute.router.classifier.shipped import current, shipped
 from selfroute.router.classifier.versions import Versions
-from selfroute.router.evaluation.curves import calibration_error
+from selfroute.router.classifier.worth import Worth, worth_of
 from selfroute.types import LONG_CONTEXT, RETRIEVAL
 
 NEW, ADAPTED, USED = "new", "adapted", "in use"
-
-
-@dataclass(frozen=True, slots=True)
-class Worth:
-    """Of one candidate, on groups that it was not fitted on. value: right, less a price for what is read.
-
-    accuracy, regret: at the stage after retrieval's attempt. against_best: accuracy minus that of the route that was
-    best in the training folds, with its 95% interval.
-    """
-
-    name: str
-    value: float
-    accuracy: float
-    token_share: float
-    gap_recovered: float | None
-    regret: float
-    against_best: tuple[float, float, float]
-    ece: float | None
+MIN_GROUPS = 2 * N_FOLDS
+LEARNED = "learned"  # of a summary: hashes of the questions that a router was trained on
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What became of a training. kept: the name of the version, "" when nothing was replaced."""
+    """What became of a training. kept: the name of the version, "" when nothing was replaced.
+
+    n_fresh: questions that the router in use was not trained on; where there are some, worths are of them alone.
+    split: how questions were left out, "" for by group.
+    """
 
     n: int
     n_groups: int
+    n_fresh: int
+    split: str
     worths: tuple[Worth, ...]
     chosen: str
     kept: str
@@ -68,63 +55,86 @@ class Trained:
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        yield f"{self.n:,} questions of {self.n_groups:,} groups; on left-out groups:"
-        for w in self.worths:
-            mean, low, high = (100 * x for x in w.against_best)
-            gap = "-" if w.gap_recovered is None else f"{100 * w.gap_recovered:.0f}%"
-            error = "-" if w.ece is None else f"{w.ece:.3f}"
-            yield (
-                f"  {w.name:<8} right {100 * w.accuracy:.1f}%, regret {100 * w.regret:.1f} points, gap recovered {gap},"
-                f" {100 * w.token_share:.0f}% of long context's tokens, ECE {error},"
-                f" against the best fixed route {mean:+.1f} [{low:+.1f}, {high:+.1f}]"
-            )
+        groups = "1 group" if self.n_groups == 1 else f"{self.n_groups:,} groups"
+        yield f"{self.n:,} questions of {groups}"
+        if self.split:
+            yield self.split
+        if self.n_fresh < self.n:
+            yield f"the router in use was trained on {self.n - self.n_fresh:,} of them"
+        if self.worths:
+            which = "on those that are left out of fitting" + (", its own apart" if self.n_fresh < self.n else "")
+            yield f"{which} (95% intervals):"
+        for worth in self.worths:
+            yield f"  {worth.line()}"
         yield self.why
 
 
 def train_router(
-    runs: Sequence[tuple[Path, Path]],
+    runs: Sequence[Path],
     *,
     directory: Path,
-    corpus: Path | None = None,
     scorer: str = "auto",
     force: bool = False,
     max_share: float = MAX_SHARE,
 ) -> Trained:
-    """Fits candidates on the runs, (folder, cases) each, and puts the best in use if it is better than the one that is.
+    """Fits candidates on the folders of runs, and puts the best in use if it is better than the one that is.
 
-    Raises ConfigError for runs that hold nothing to learn from.
+    Raises ConfigError for runs that hold nothing, or too little, to learn from.
     """
-    found = load_examples(runs, corpus, scorer)
+    found = load_examples(runs, scorer)
+    if len(found) < MIN_QUESTIONS:
+        raise ConfigError(
+            f"{len(found)} questions that both routes were scored on are too few to learn from: at least"
+            f" {MIN_QUESTIONS}",
+            "selfroute eval with more cases, then selfroute router train",
+        )
+    n_groups = len({e.group for e in found})
+    hashes = {e.id: _hash(e) for e in found}
+    found, split = split_of(found)
     used = current(directory)
-    worths, chosen = compare(found, used, max_share=max_share)
+    learned = set(map(str, of)) if isinstance(of := used.summary.get(LEARNED), list) else set()
+    fresh = [hashes[e.id] not in learned for e in found]
+    n_fresh = sum(fresh)
+    worths: tuple[Worth, ...] = ()
+    chosen = USED
+    if n_fresh >= MIN_QUESTIONS:
+        worths, chosen = compare(found, used, max_share=max_share, fresh=fresh)
     by_name = {w.name: w for w in worths}
-    versions = Versions(directory)
     if chosen == USED and force:
         chosen = NEW
     if chosen == USED:
         why = "the router in use is as good on these questions: it stays (--force takes the new one all the same)"
-        return Trained(len(found), len({e.group for e in found}), worths, chosen, "", why)
+        if worths:
+            why = f"{why}; a new one: {by_name[NEW].verdict()}"
+        else:
+            why = (
+                f"the router in use was trained on all but {n_fresh:,} of these questions, and at least {MIN_QUESTIONS}"
+                " others are needed to compare: it stays (--force trains a new one all the same)"
+            )
+        return Trained(len(found), n_groups, n_fresh, split, worths, chosen, "", why)
     made = fit(found, max_share=max_share) if chosen == NEW else recalibrated(used, found, max_share=max_share)
-    kept = versions.add(made)
-    return Trained(
-        len(found),
-        len({e.group for e in found}),
-        worths,
-        chosen,
-        kept,
-        f"{kept} is in use now; {_worth_it(by_name[chosen])}",
-    )
+    told: dict[str, Any] = {
+        "split": split,
+        LEARNED: sorted({*hashes.values(), *(learned if chosen == ADAPTED else ())}),
+        "on_own_questions": asdict(by_name[chosen]) if worths else None,
+    }
+    if chosen == NEW:
+        told["groups"] = n_groups
+    versions = Versions(directory)
+    kept = versions.add(replace(made, summary={**made.summary, **told}))
+    verdict = by_name[chosen].verdict() if worths else "it was not compared with the one before"
+    return Trained(len(found), n_groups, n_fresh, split, worths, chosen, kept, f"{kept} is in use now; {verdict}")
 
 
-def load_examples(runs: Sequence[tuple[Path, Path]], corpus: Path | None, scorer: str) -> list[Example]:
+def load_examples(runs: Sequence[Path], scorer: str) -> list[Example]:
     """Of all runs together. Raises ConfigError when an id stands in two of them, or nothing was scored."""
     from selfroute.router.evaluation.evaluating import evaluate
     from selfroute.router.evaluation.journal import read_rows
-    from selfroute.router.evaluation.reading import read_cases
+    from selfroute.router.evaluation.keeping import read_kept
 
     examples: dict[str, Example] = {}
-    for folder, file in runs:
-        for example in examples_of(evaluate(read_cases(file, corpus), read_rows(folder), {}, scorer=scorer)):
+    for folder in runs:
+        for example in examples_of(evaluate(read_kept(folder), read_rows(folder), {}, scorer=scorer)):
             if example.id in examples:
                 raise ConfigError(f"the case {example.id!r} stands in two runs", "give every case its own id")
             examples[example.id] = example
@@ -133,27 +143,50 @@ def load_examples(runs: Sequence[tuple[Path, Path]], corpus: Path | None, scorer
     return list(examples.values())
 
 
+def split_of(found: Sequence[Example]) -> tuple[list[Example], str]:
+    """The examples, each question a group of its own where groups are too few or too uneven to be left out, and how
+    that is said, "" for by group. The same words are one question."""
+    n_groups = len({e.group for e in found})
+    largest = int(np.bincount(folds([e.group for e in found], N_FOLDS)).max())
+    if n_groups >= MIN_GROUPS and 2 * largest <= len(found):
+        return list(found), ""
+    what = "one corpus" if n_groups == 1 else f"{n_groups} groups are too few, or too uneven, to leave some out"
+    others = "other corpora" if n_groups == 1 else "others"
+    own = [replace(e, group=" ".join(e.question.casefold().split())) for e in found]
+    return own, f"split by question: {what}, so nothing is known of {others}"
+
+
 def compare(
-    found: Sequence[Example], used: Classifier, *, max_share: float = MAX_SHARE
+    found: Sequence[Example],
+    used: Classifier,
+    *,
+    max_share: float = MAX_SHARE,
+    fresh: Sequence[bool] | None = None,
 ) -> tuple[tuple[Worth, ...], str]:
-    """What each candidate is worth on left-out groups, and the name of the best; the one in use on ties."""
+    """What each candidate is worth on left-out groups, and the name of the best; the one in use on ties.
+
+    fresh: the examples that count, those that the one in use was not trained on; all by default.
+    """
+    counts = np.ones(len(found), bool) if fresh is None else np.array(fresh, bool)
     fold = folds([e.group for e in found], N_FOLDS)
     makers: dict[str, Callable[[Sequence[Example]], Classifier]] = {
         USED: lambda inside: used,
         ADAPTED: lambda inside: recalibrated(used, inside, max_share=max_share),
-        NEW: lambda inside: fit(inside, max_share=max_share),
+        NEW: lambda inside: fit(inside, max_share=max_share, least=MIN_QUESTIONS // 2),
     }
     worths = []
     for name, make in makers.items():
         takes, p = np.zeros(len(found), bool), np.zeros((len(found), 2))
-        fixed = np.zeros(len(found))
+        fixed, fixed_tokens = np.zeros(len(found)), np.zeros(len(found))
         for k in range(N_FOLDS):
             inside = [e for e, f in zip(found, fold, strict=True) if f != k]
             outside = np.flatnonzero(fold == k).tolist()
             takes[outside], p[outside] = decisions(make(inside), [found[i] for i in outside])
             best = best_of({r: float(np.mean([e.right[r] for e in inside])) for r in (RETRIEVAL, LONG_CONTEXT)})
             fixed[outside] = [found[i].right[best] for i in outside]
-        worths.append(_worth(name, found, takes, p, fixed))
+            fixed_tokens[outside] = [found[i].tokens.get(best, 1.0) for i in outside]
+        counted = [e for e, c in zip(found, counts, strict=True) if c]
+        worths.append(worth_of(name, counted, takes[counts], p[counts], fixed[counts], fixed_tokens[counts]))
     best_worth = max(worths, key=lambda w: w.value)
     return tuple(worths), best_worth.name if best_worth.value > worths[0].value + 1e-9 else USED
 
@@ -171,42 +204,10 @@ def decisions(made: Classifier, found: Sequence[Example]) -> tuple[NDArray[np.bo
     return takes, p
 
 
-def _worth(
-    name: str,
-    found: Sequence[Example],
-    takes: NDArray[np.bool_],
-    p: NDArray[np.float64],
-    fixed: NDArray[np.float64],
-) -> Worth:
-    right = {r: np.array([e.right[r] for e in found]) for r in (RETRIEVAL, LONG_CONTEXT)}
-    tokens = {r: np.array([e.tokens.get(r, 1.0) for e in found]) for r in right}
-    kept, top = np.where(takes, right[LONG_CONTEXT], right[RETRIEVAL]), np.maximum(*right.values())
-    spent = tokens[RETRIEVAL] + np.where(takes, tokens[LONG_CONTEXT], 0)
-    share = float(spent.sum() / max(1.0, tokens[LONG_CONTEXT].sum()))
-    gap = float(top.mean() - fixed.mean())
-    chosen = np.where(takes, p[:, 1], p[:, 0])
-    return Worth(
-        name,
-        float(kept.mean()) - PRICE * share,
-        float(kept.mean()),
-        share,
-        float(kept.mean() - fixed.mean()) / gap if gap > MIN_GAP else None,
-        float(top.mean() - kept.mean()),
-        paired_share(kept, fixed, [e.group for e in found]),
-        calibration_error(chosen.tolist(), (kept > 0.5).tolist()),
-    )
-
-
-def _worth_it(worth: Worth) -> str:
-    mean, low, high = worth.against_best
-    if low > 0:
-        return (
-            f"it is worth it: {100 * mean:.1f} points over the best fixed route [{100 * low:+.1f}, {100 * high:+.1f}]"
-        )
-    return (
-        f"whether it is worth it cannot be told from these questions: {100 * mean:+.1f} points against the best fixed"
-        f" route [{100 * low:+.1f}, {100 * high:+.1f}]"
-    )
+def _hash(example: Example) -> str:
+    """Names a question about a corpus, and what answered it."""
+    seen = "\0".join((example.model, example.group, example.question))
+    return blake2b(seen.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
 def router_object(versions: Versions) -> dict[str, Any]:
@@ -219,7 +220,7 @@ def router_object(versions: Versions) -> dict[str, Any]:
         "versions": versions.names(),
         "stages": {stage: {"margin": found.margin} for stage, found in used.stages.items()},
         "base": {model or "any": dict(base) for model, base in used.base.items()},
-        "summary": dict(used.summary),
+        "summary": {key: value for key, value in used.summary.items() if key != LEARNED},
     }
 
 
@@ -228,7 +229,13 @@ def router_lines(versions: Versions) -> Iterator[str]:
     found = router_object(versions)
     summary: Mapping[str, Any] = found["summary"]
     yield f"in use: {found['in_use']} ({found['fingerprint']})"
-    yield f"trained on {summary.get('questions', '?'):,} questions of {summary.get('groups', '?'):,} groups"
+    n, n_groups = summary.get("questions", "?"), summary.get("groups", "?")
+    adapted = f", adapted to {summary['adapted_to']} others" if "adapted_to" in summary else ""
+    yield f"trained on {n} questions of {n_groups} group{'' if n_groups == 1 else 's'}{adapted}"
+    if split := summary.get("split"):
+        yield str(split)
+    if own := summary.get("on_own_questions"):
+        yield f"when it was trained, on left-out questions of your own (95% intervals): {Worth(**own).line()}"
     for model, base in found["base"].items():
         shares = ", ".join(f"{route} {100 * p:.1f}%" for route, p in base.items())
         yield f"right in training, {model}: {shares}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from selfroute.errors import ConfigError
 from selfroute.router.classifier.classifier import Classifier
+from selfroute.router.evaluation.writing import write
 
 FOLDER, CURRENT = "router", "current"
 _NAME = re.compile(r"router-(\d{4,})\.json")
@@ -62,7 +62,7 @@ class Versions:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"cannot make {self.folder}: {error.strerror}", "--index-dir DIR") from error
-        _write(self.folder / name, classifier.to_json())
+        write(self.folder / name, classifier.to_json(), f"ls -ld {self.folder}")
         if use:
             self.use(name)
         return name
@@ -71,17 +71,4 @@ class Versions:
         """Puts a kept one in use; "" goes back to the shipped one."""
         if name and name not in self.names():
             raise ConfigError(f"no router {name!r} in {self.folder}", f"one of {', '.join(self.names()) or 'none'}")
-        _write(self.folder / CURRENT, f"{name}\n")
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ConfigError(f"cannot write {path}: {error.strerror}", f"ls -ld {path.parent}") from error
+        write(self.folder / CURRENT, f"{name}\n", f"ls -ld {self.folder}")

@@ -32,12 +32,21 @@ def describe(cases: Sequence[Case], settings: Mapping[str, Any]) -> dict[str, An
 
     What is right of a case may be mended between two runs: it is not part of the rows.
     """
+    keys = [corpus_key(case.path, case.context) for case in cases]
+    return {
+        "format": FORMAT,
+        "n_cases": len(cases),
+        "cases": cases_digest(cases, keys),
+        "settings": dict(settings),
+    }
+
+
+def cases_digest(cases: Sequence[Case], keys: Sequence[str]) -> str:
+    """Of what the rows depend on. keys: of the corpora that the cases are about."""
     hashed = blake2b(digest_size=16)
-    for case in cases:
-        hashed.update(
-            json.dumps([case.id, case.question, corpus_key(case.path, case.context), case.budget_tokens]).encode()
-        )
-    return {"format": FORMAT, "n_cases": len(cases), "cases": hashed.hexdigest(), "settings": dict(settings)}
+    for case, key in zip(cases, keys, strict=True):
+        hashed.update(json.dumps([case.id, case.question, key, case.budget_tokens]).encode())
+    return hashed.hexdigest()
 
 
 class Journal:
