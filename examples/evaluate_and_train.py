@@ -1,6 +1,6 @@
 """Makes questions about the Python of a folder, compares policies on them, and trains the router on the answers.
 
-python examples/evaluate_and_train.py [PATH] [--n 80] [--reader span] [--out DIR]
+python examples/evaluate_and_train.py [PATH] [--n 60] [--reader span] [--out DIR]
 
 It does what you would do by hand with questions of your own: a file of cases, `selfroute eval` for several policies,
 its verdict, `selfroute router train`, `selfroute router show`. The questions are read off the syntax tree, so that what
@@ -85,7 +85,7 @@ def main() -> None:
     """Cases, their evaluation, training, and what is in use afterwards."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", nargs="?", type=Path, default=HERE, help="folder of Python files")
-    parser.add_argument("--n", type=int, default=80, help="the most questions")
+    parser.add_argument("--n", type=int, default=60, help="the most questions")
     parser.add_argument("--reader", default="evidence", help="span answers better and takes longer")
     parser.add_argument("--out", type=Path, help="where the questions and the run are kept")
     args = parser.parse_args()
