@@ -3,7 +3,8 @@
 python examples/answer_a_notebook.py [PATH] [NOTEBOOK] [--out FILE]
 
 A question is a line of a markdown cell, or a comment of a code cell, that ends with a question mark. Cells that this
-script wrote before are replaced, so a notebook can be answered again when the folder has changed.
+script wrote before are replaced, so a notebook can be answered again when the folder has changed. A copy that lies in
+PATH is indexed as any file is, and would answer for itself the next time: name it in .selfrouteignore then.
 """
 
 import argparse
@@ -34,7 +35,7 @@ def questions_of(cell: Cell) -> list[str]:
     return [line.lstrip("#-*> \t") for line in lines if line.endswith("?")]
 
 
-def written(answer: Answer) -> str:
+def written(question: str, answer: Answer) -> str:
     """An answer as markdown; what was quoted stands in a fence, so that it is shown as it is."""
     fence = "```"
     while fence in answer.text:
@@ -43,7 +44,7 @@ def written(answer: Answer) -> str:
     cost = f"{used.prompt_tokens:,} tokens" + (f", ${used.dollars:.4f}" if used.dollars else "")
     places = [f"- `{citation.location}`" for citation in answer.citations]
     about = f"{answer.route}: {answer.decision.reason}; {cost}"
-    return "\n".join([fence, answer.text, fence, *places, "", f"*{about}*"])
+    return "\n".join([f"**{question}**", "", fence, answer.text, fence, *places, "", f"*{about}*"])
 
 
 def answered(cells: list[Cell], router: SelfRouter, minor: int) -> list[Cell]:
@@ -60,7 +61,7 @@ def answered(cells: list[Cell], router: SelfRouter, minor: int) -> list[Cell]:
             for citation in answer.citations:
                 print(f"  at {citation.location}")
             own = {"route": answer.route, "confidence": answer.confidence, "answerable": answer.answerable}
-            new: Cell = {"cell_type": "markdown", "metadata": {MINE: own}, "source": written(answer)}
+            new: Cell = {"cell_type": "markdown", "metadata": {MINE: own}, "source": written(question, answer)}
             made.append({**new, "id": f"selfroute-{len(made)}"} if minor >= 5 else new)
     return made
 
