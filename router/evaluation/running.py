@@ -150,8 +150,11 @@ class _Asked:
     def rows(self, case: Case, done: Collection[tuple[str, str]]) -> Iterator[Row]:
         """The rows of one case that are not done."""
         config = self._config
-        prices = {"price_in": config.price_in, "price_out": config.price_out}
-        writer = Writer(self._model, rates=Rates(learns=False), **prices) if self._model else None
+        writer = None
+        if self._model:
+            writer = Writer(
+                self._model, price_in=config.price_in, price_out=config.price_out, rates=Rates(learns=False)
+            )
         backends = make_backends(self._index, self._reader, None, writer)
         router = SelfRouter(
             self._index,
