@@ -3,7 +3,10 @@
     python benchmarks/kv_cache.py --device cuda --part tune          # under 90 s: which variant is best
     python benchmarks/kv_cache.py --device cuda --part kernel        # kernel time over lengths, batches, shapes
     python benchmarks/kv_cache.py --device cuda --part pages         # selected pages against the dense kernel
-    python benchmarks/kv_cache.py --device cpu --tokens 4096         # one JSON object
+    python benchmarks/kv_cache.py --device cuda --part end_to_end    # whole models, tokens a second (kv_end_to_end.py)
+    python benchmarks/kv_cache.py --device cuda --part memory        # peak of a prefill and decode; 4M tokens held
+    python benchmarks/kv_cache.py --device cuda --part snapshot      # a stored prefix of 128K tokens against reading it
+    python benchmarks/kv_cache.py --device cpu --tokens 4096         # one JSON object (kv_cpu.py)
 
 Times are medians of 7 measurements with CUDA events around replays of a CUDA graph that goes through different
 caches (400 MB of them at least, or one), so that the L2 cache does not help; merging the splits is counted in. The
@@ -15,9 +18,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
-PARTS = ("tune", "kernel", "pages")
+PARTS = ("tune", "kernel", "pages", "end_to_end", "memory", "snapshot")
+SECONDS = {"tune": 80.0, "kernel": 130.0}  # after which a part begins nothing new; 120 for the others
 
 
 def tune(seconds: float) -> None:
@@ -45,10 +51,22 @@ def tune(seconds: float) -> None:
         report.line(f"tile {block_n} stages {stages} assembly {assembly}: error {error}")
         if error is not None and error < 2e-3:
             good.append((block_n, stages, assembly))
+    others = other_designs(processors)
+    for name, run in list(others.items()):
+        error = guarded(name, lambda run=run: error_of(run, 8, 4, 128, (4, 4)))
+        report.line(f"{name}: error {error}")
+        if error is None or error > 1e-2:  # half precision throughout: less exact than ours
+            del others[name]
     for shape in shapes:
         bf16, backend = guarded(f"sdpa {shape}", lambda shape=shape: plain_milliseconds(shape)) or (float("nan"), "-")
         report.line(f"{shape}: bf16 {bf16:.4f} ms ({backend}), {shape.plain_bytes() / bf16 / 1e9:.2f} TB/s")
         found = []
+        for name, run in others.items():
+            calls = packed_calls(shape, (4, 4), run)
+            got = guarded(name, lambda calls=calls: milliseconds(calls, repeats=5, least=2.0))
+            if got:
+                report.line(f"  {name}: {got[0]:.4f} ms (+-{got[1]:.4f}) x{bf16 / got[0]:.2f}")
+                report.row(shape=str(shape), variant=name, ms=got[0], spread=got[1], bf16_ms=bf16)
         for block_n, stages, assembly in good:
             for each in (4, 6, 8, 10, 12, 16, 24):
                 if time.monotonic() > end:
@@ -65,6 +83,25 @@ def tune(seconds: float) -> None:
             report.line(f"  {ms:.4f} ms (+-{spread:.4f}) {rate:.2f} TB/s x{bf16 / ms:.2f}  {name}")
         for ms, name, _ in sorted(found)[-2:]:
             report.line(f"  worst {ms:.4f} ms  {name}")
+
+
+def other_designs(processors: int) -> dict[str, Callable[..., Any]]:
+    """Name -> decode: the textbook kernel with 2 or 4 programs a multiprocessor, and ours with more warps a tile."""
+    from kv_variants import textbook
+
+    from selfroute.models.kv.decode import Plan, decode
+
+    found: dict[str, Callable[..., Any]] = {
+        f"textbook, tile {block_n}, {each} a multiprocessor": partial(
+            textbook, block_n=block_n, programs=each * processors
+        )
+        for block_n in (64, 128)
+        for each in (2, 4)
+    }
+    for warps, block_n, each in ((2, 128, 4), (4, 128, 2)):
+        plan = Plan(block_n=block_n, stages=3, programs=each * processors, warps=warps)
+        found[f"ours, {warps} warps over a tile of {block_n}"] = partial(decode, plan=plan)
+    return found
 
 
 def kernel(seconds: float) -> None:
@@ -187,15 +224,28 @@ def main() -> None:
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cpu")
     parser.add_argument("--part", choices=PARTS, help="one part of the CUDA run; without it, all of them")
     parser.add_argument("--tokens", type=int, default=4096)
-    parser.add_argument("--seconds", type=float, help="stop a part after about so long (default: 80 tune, 130 others)")
+    parser.add_argument(
+        "--seconds", type=float, help="stop a part after about so long (default: 80 tune, 130 kernel, 120 others)"
+    )
     options = parser.parse_args()
     if options.device == "cpu":
-        parser.error("--device cpu is not there yet")
-    work = {"tune": partial(tune, options.seconds or 80.0), "kernel": partial(kernel, options.seconds or 130.0)}
-    work["pages"] = partial(pages, options.seconds or 120.0)
+        if options.part:
+            parser.error("--part is of the CUDA run: add --device cuda")
+        import kv_cpu
+
+        kv_cpu.run(options.tokens)
+        return
+    from kv_kernels import guarded
+
+    work: dict[str, Callable[[float], None]] = {"tune": tune, "kernel": kernel, "pages": pages}
     for part in [options.part] if options.part else PARTS:
         start = time.monotonic()
-        work[part]()
+        if part not in work:  # these need transformers too
+            import kv_end_to_end
+
+            work[part] = getattr(kv_end_to_end, part)
+        run = partial(work[part], options.seconds or SECONDS.get(part, 120.0))
+        guarded(part, run)
         print(f"{part}: {time.monotonic() - start:.0f} s", flush=True)
 
 

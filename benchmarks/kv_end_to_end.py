@@ -23,7 +23,6 @@ from kv_models import (
     packed_cache,
     plain_bytes,
     plain_cache,
-    same_states,
     step_milliseconds,
     timed_graph,
 )
@@ -59,6 +58,7 @@ def end_to_end(seconds: float) -> None:
         if rest:
             report.line(f"{name} step without attention: {rest[0]:.3f} ms (+-{rest[1]:.3f}) {rest[2] or GRAPH}")
         guarded(f"{name} same tokens", lambda m=model: _agree(m, report))
+        model.set_attn_implementation("sdpa")
         for tokens in lengths:
             if time.monotonic() > end:
                 report.line(f"no time for {name} at {tokens} and what follows")
@@ -160,7 +160,7 @@ def _static(model: Any, name: str, tokens: int, report: Report) -> None:
     from transformers import StaticCache
 
     from selfroute.models.kv.graph import capture
-    from selfroute.models.kv.states import put, take
+    from selfroute.models.kv.loop import Kept
 
     if 1.3 * plain_bytes(model, tokens) > free_bytes():
         report.line(f"{name} {tokens}: StaticCache does not fit")
@@ -175,10 +175,10 @@ def _static(model: Any, name: str, tokens: int, report: Report) -> None:
             layer.keys.normal_()
             layer.values.normal_()
             layer.cumulative_length.fill_(tokens)
-        states = take(cache)
+        kept = Kept(cache)
 
         def restore() -> None:
-            put(cache, states, model.device)
+            kept.restore()
             position.fill_(tokens)
             for layer in held:
                 layer.cumulative_length.fill_(tokens)
@@ -200,18 +200,17 @@ def _static(model: Any, name: str, tokens: int, report: Report) -> None:
 def _agree(model: Any, report: Report) -> None:
     """Eight tokens by the graph, by the kernels called one by one, and by the cache's own way: the same ones?"""
     from selfroute.models.kv.attention import attach
-    from selfroute.models.kv.loop import decode_loop
+    from selfroute.models.kv.loop import Kept, decode_loop
 
     cache = packed_cache(model, 8192, K4V4)
     held = [layer for layer in cache.layers if hasattr(layer, "k")]
-    states, first = same_states(model, cache), torch.full((1, 1), 17, device=model.device)
+    kept, first = Kept(cache), torch.full((1, 1), 17, device=model.device)
 
     def rewind() -> None:
-        same_states(model, cache, states)
+        kept.restore()
         for layer in held:
             layer._set_length(8192)
 
-    before = model.config._attn_implementation
     attach(model)
     loop = decode_loop(model, cache, first, 8)
     rows = [layer.k.codes[:, :, 8192:8200].clone() for layer in held]
@@ -230,7 +229,6 @@ def _agree(model: Any, report: Report) -> None:
             logits = model(input_ids=token, past_key_values=cache, use_cache=True).logits
             token = logits[:, -1].argmax(-1, keepdim=True)
             own.append(token)
-    model.set_attn_implementation(before)
     same = [float((a == b.k.codes[:, :, 8192:8200]).float().mean()) for a, b in zip(rows, held, strict=True)]
     found = {
         "graph": loop.tokens.tolist()[0], "one by one": torch.cat(single, 1).tolist()[0],

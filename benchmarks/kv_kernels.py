@@ -200,9 +200,9 @@ def guarded(name: str, work: Callable[[], Any]) -> Any:
     try:
         return work()
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        text = str(error)
-        print(f"FAILED {name}: {type(error).__name__} in {last.name}:{last.lineno}: {text[:300]}", flush=True)
+        frames = traceback.extract_tb(error.__traceback__)[-6:]
+        where = " > ".join(f"{frame.name}:{frame.lineno}" for frame in frames)
+        print(f"FAILED {name}: {type(error).__name__}: {str(error)[:400]} ({where})", flush=True)
         return None
 
 

@@ -20,7 +20,6 @@ from selfroute.models.kv.layers import PackedLayer
 from selfroute.models.kv.loop import captured_step
 from selfroute.models.kv.presets import Bits
 from selfroute.models.kv.sizing import Shape
-from selfroute.models.kv.states import put, take
 from selfroute.models.kv.step import Count, SteppedLayer, stepping
 
 SPARE = 512  # tokens of room behind those that are there, for the steps that are timed
@@ -221,15 +220,6 @@ def timed_graph(model: Any, cache: Any, count: Count, view: Any = None) -> tuple
         step = graph_of(model, cache, count, view)
         ms, spread = step_milliseconds(step, torch.full((1, 1), 17, device=model.device))
     return ms, spread, step.reason
-
-
-def same_states(model: Any, cache: Any, states: dict[str, torch.Tensor] | None = None) -> dict[str, torch.Tensor]:
-    """Takes the recurrent states of a cache, or puts them back."""
-    with torch.inference_mode():
-        if states is None:
-            return take(cache)
-        put(cache, states, model.device)
-        return states
 
 
 def clear() -> None:

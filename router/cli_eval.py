@@ -53,6 +53,8 @@ def eval_cases(
     embedder: Annotated[str | None, typer.Option(help="As for ask.", show_default=False)] = None,
     reader: Annotated[str | None, typer.Option(help="As for ask.", show_default=False)] = None,
     max_file_bytes: Annotated[int | None, typer.Option(help="As for index.", show_default=False)] = None,
+    price_in: Annotated[float | None, typer.Option(help="As for ask.", show_default=False)] = None,
+    price_out: Annotated[float | None, typer.Option(help="As for ask.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="The report as one JSON object.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -77,6 +79,8 @@ def eval_cases(
         "embedder": embedder,
         "reader": reader,
         "max_file_bytes": max_file_bytes,
+        "price_in": price_in,
+        "price_out": price_out,
     }
     wanted = [name.strip() for name in policy.split(",") if name.strip()]
     folder = Path(out).expanduser().absolute() if out else default_folder(cases)

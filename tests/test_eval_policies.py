@@ -28,6 +28,7 @@ from selfroute.types import LONG_CONTEXT, RETRIEVAL, Limits, Query
 
 FEATURES = Features(5, False, False, True, False, False, False, 2.5, 0.25, 2, 0.5, 0.75, 30_000, 12, 8_000)
 COSTS = {RETRIEVAL: (4_000, 0.5), LONG_CONTEXT: (30_000, 2.0)}
+DOLLARS = {RETRIEVAL: 0.125, LONG_CONTEXT: 0.5}
 EVIL = '<script src="http://evil.example/x.js"></script>\u202e\x1b[31m'
 
 
@@ -36,7 +37,7 @@ def row(case: Case, route: str, text: str | None) -> Row:
     tokens, seconds = COSTS[route]
     found = Generation(text or "", (), 0.9 if text else 0.1, bool(text), threshold=0.4)
     cited = (Citation("a.py", 1, 1, 0, 1, ""),) if text else ()
-    attempt = Attempt(route, found, cited, Usage(tokens, 0, 3)) if text is not None else None
+    attempt = Attempt(route, found, cited, Usage(tokens, 0, 3, dollars=DOLLARS[route])) if text is not None else None
     estimate = Estimate(0.67, seconds, tokens, dollars=0.25)
     return Row(case.id, route, FEATURES, estimate, attempt, seconds, "" if attempt else f"Gone: {EVIL}")
 
@@ -76,7 +77,7 @@ def test_a_second_attempt_costs_beside_the_first() -> None:
     case = asked(1)
     found = replay(SelfRoutePolicy(), case, *of_case(case, "", "42"))
     assert (found.route, found.right, found.attempts) == (LONG_CONTEXT, True, (RETRIEVAL, LONG_CONTEXT))
-    assert (found.tokens, found.seconds, found.dollars, found.long_context) == (34_000, 2.5, 0.5, True)
+    assert (found.tokens, found.seconds, found.dollars, found.long_context) == (34_000, 2.5, 0.625, True)
     assert found.p == {} and found.p_chosen is None  # it gives the routes' priors on
     held = replay(SelfRoutePolicy(), case, *of_case(case, "", "42"), Limits(max_tokens=8_000))
     assert (held.declined, held.right, held.attempts) == (True, False, (RETRIEVAL,))

@@ -18,6 +18,7 @@ from selfroute.models.kv.attention import NAME, attach  # noqa: E402
 from selfroute.models.kv.cache import quantized_cache  # noqa: E402
 from selfroute.models.kv.layers import PackedHybridLayer  # noqa: E402
 from selfroute.models.kv.sizing import kv_bytes, tiles  # noqa: E402
+from selfroute.models.kv.states import take  # noqa: E402
 from selfroute.models.tiny_configs import ALL, tiny_config  # noqa: E402
 
 VOCAB = 128
@@ -243,12 +244,16 @@ def test_room_is_made_early_when_asked() -> None:
         quantized_cache(model("llama"), "k4v4", max_tokens=0)
 
 
-def test_a_full_cache_says_so_and_keeps_what_it_has() -> None:
-    packed = quantized_cache(model("llama"), "k4v4", max_tokens=PROMPT)
+@pytest.mark.parametrize("family", ALL)
+def test_a_full_cache_says_so_and_keeps_what_it_has(family: str) -> None:
+    packed = quantized_cache(model(family), "k4v4", max_tokens=PROMPT)
     with torch.inference_mode():
-        model("llama")(input_ids=tokens(), past_key_values=packed)
+        model(family)(input_ids=tokens(), past_key_values=packed)
+        before = take(packed)
         with pytest.raises(ContextOverflowError):
-            model("llama")(input_ids=tokens(1, 1), past_key_values=packed)
+            model(family)(input_ids=tokens(1, 1), past_key_values=packed)
+    after = take(packed)
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     assert packed.get_seq_length() == PROMPT
 
 
@@ -290,6 +295,7 @@ UNFIT: dict[str, tuple[Callable[[], Any], str]] = {
     "t5": (lambda: transformers.T5Config(), "encoder"),
     "mamba2": (lambda: transformers.Mamba2Config(num_hidden_layers=2), "no attention layer"),
     "bloom": (lambda: transformers.BloomConfig(n_layer=2), "ALiBi"),
+    "minimax": (lambda: transformers.MiniMaxConfig(**SMALL), "cache of its own"),
     "gpt2": (lambda: transformers.GPT2Config(n_layer=2, n_embd=28, n_head=4), "7 channels"),
 }
 

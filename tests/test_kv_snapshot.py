@@ -42,7 +42,7 @@ def text(length: int = LENGTH) -> list[int]:
     return [int(t) for t in torch.randint(3, 128, (length,), generator=torch.Generator().manual_seed(1))]
 
 
-def answer(family: str, packed: PackedCache, count: int = 6) -> list[int]:
+def answer(family: str, packed: PackedCache, count: int = 4) -> list[int]:
     """The likeliest tokens after one more."""
     token, written = 5, []
     with torch.inference_mode():
@@ -69,7 +69,7 @@ def test_what_follows_a_loaded_prefix_is_what_follows_without_stopping(family: s
     chance = random.Random(family)
     for number in range(CUTS):
         preset = chance.choice(("k4v4", "k4v8", "k8v8", "bf16"))
-        mark = fingerprint(model(family), preset)
+        mark = f"{family} {preset}"
         cut = chance.randint(1, LENGTH - 1) if number else chance.randint(1, 63)  # one before keys are packed
         before = prefix(family, preset, text()[:cut])
         size = save(tmp_path / "prefix.safetensors", before, mark)

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -68,6 +69,10 @@ def test_some_pages_are_the_attention_of_their_tokens(figures: dict[str, Any]) -
     assert figures["paged"]["error"] < 1e-3
 
 
+def test_queries_are_multiplied_by_the_gain_in_the_kernel(figures: dict[str, Any]) -> None:
+    assert figures["paged"]["gain"] is True
+
+
 def test_bounds_hold_and_selection_keeps_the_first_the_last_and_the_best(figures: dict[str, Any]) -> None:
     assert figures["selection"] == {"bounds hold": True, "pages": [0, 2, 4], "short": [0, 1, -1], "counts": [3, 2]}
 
@@ -90,6 +95,7 @@ def test_steps_of_the_kernels_choose_and_store_what_the_cache_does(figures: dict
 def test_the_loop_runs_without_a_graph_and_says_why() -> None:
     import torch
 
+    from selfroute.errors import ConfigError
     from selfroute.models.kv.cache import quantized_cache
     from selfroute.models.kv.loop import decode_loop
 
@@ -106,36 +112,30 @@ def test_the_loop_runs_without_a_graph_and_says_why() -> None:
     assert cache.get_seq_length() == 68
     wanted = decode_loop(model, plain, first, 8).tokens
     assert torch.equal(torch.cat([begun.tokens, rest.tokens], 1), wanted)
-
-
-def test_a_loop_of_no_tokens_is_refused() -> None:
-    import torch
-
-    from selfroute.errors import ConfigError
-    from selfroute.models.kv.cache import quantized_cache
-    from selfroute.models.kv.loop import decode_loop
-
-    model = tiny("llama")
     with pytest.raises(ConfigError, match="0 tokens cannot be decoded"):
-        decode_loop(model, quantized_cache(model, "k4v4"), torch.tensor([1]), 0)
+        decode_loop(model, cache, first, 0)
 
 
 def test_a_state_that_is_replaced_is_noticed() -> None:
     import torch
     from transformers import DynamicCache
 
-    from selfroute.models.kv.loop import places
+    from selfroute.models.kv.loop import Kept
 
     model = tiny("granite")
     cache = DynamicCache(config=model.config)
     with torch.inference_mode():
         model(input_ids=torch.arange(9)[None], past_key_values=cache, use_cache=True)
-        before = places(cache)
+        kept = Kept(cache)
         model(input_ids=torch.tensor([[9]]), past_key_values=cache, use_cache=True)
-    assert sorted(before) == ["0.conv.0", "0.recurrent.0"]
-    assert places(cache) == before
-    cache.layers[0].recurrent_states[0] = cache.layers[0].recurrent_states[0].clone()
-    assert [name for name, place in places(cache).items() if place != before[name]] == ["0.recurrent.0"]
+    assert [name for name, *_ in kept.states] == ["0.conv.0", "0.recurrent.0"]
+    assert kept.moved() == []
+    state = cache.layers[0].recurrent_states[0]
+    cache.layers[0].recurrent_states[0] = state + 1
+    assert kept.moved() == ["0.recurrent.0"]
+    kept.restore()
+    assert cache.layers[0].recurrent_states[0] is state
+    assert torch.equal(state, kept.states[1][4])
 
 
 def tiny(family: str) -> Any:
@@ -290,13 +290,21 @@ def paged_case() -> dict[str, Any]:
         identical.append(bool(torch.equal(dense, paged)))
     some = torch.tensor([0, 2, -1], dtype=torch.int32).expand(2, 2, 3)
     got = paged_decode(queries, *keys, *values, lengths, some, page_tokens=64, sm_scale=0.1, n_splits=2, plan=plan)
+    gain = torch.rand(2, 2, 64, generator=generator) + 0.5
+    same = [
+        torch.equal(
+            call(queries, *keys, *values, lengths, *more, sm_scale=0.1, plan=plan, gain=gain),
+            call(queries * gain.repeat_interleave(4, 1), *keys, *values, lengths, *more, sm_scale=0.1, plan=plan),
+        )
+        for call, more in ((decode, ()), (partial(paged_decode, page_tokens=64), (some,)))
+    ]
     kept = [[*range(64), *range(128, 161)], [*range(64), *range(128, 192)]]
     errors = []
     for b, tokens in enumerate(kept):
         parts = [tuple(x[b : b + 1, :, tokens] for x in pair) for pair in (keys, values)]
         wanted = reference(queries[b : b + 1], *parts, (len(tokens),), (4, 4), 0.1)
         errors.append(float((got[b : b + 1].double() - wanted).norm() / wanted.norm()))
-    return {"identical": identical, "error": max(errors)}
+    return {"identical": identical, "error": max(errors), "gain": all(same)}
 
 
 def selection_case() -> dict[str, Any]:

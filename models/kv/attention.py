@@ -105,12 +105,9 @@ def read(layer: PackedLayer, query: torch.Tensor, visible: torch.Tensor | None, 
     if query.shape[2] == 1 and visible is None and _kernel_serves(layer, query):
         from selfroute.models.kv.decode import decode
 
-        assert layer.gain is not None
-        group = query.shape[1] // layer.gain.shape[1]
-        scaled = query[:, :, 0] * layer.gain.repeat_interleave(group, 1)
         out = decode(
-            scaled.to(query.dtype), layer.k.codes, layer.k.scales, layer.v.codes, layer.v.scales, layer.lengths,
-            bits=(layer.bits.keys, layer.bits.values), sm_scale=sm_scale,
+            query[:, :, 0], layer.k.codes, layer.k.scales, layer.v.codes, layer.v.scales, layer.lengths,
+            bits=(layer.bits.keys, layer.bits.values), sm_scale=sm_scale, gain=layer.gain,
         )  # fmt: skip
         return out.unsqueeze(2)
     return attend(layer, query, visible, sm_scale)
@@ -123,7 +120,8 @@ def _kernel_serves(layer: PackedLayer, query: torch.Tensor) -> bool:
         from selfroute.models.kv.decode import HEAD_DIMS, MAX_GROUP
     except ImportError:
         return False
-    return layer.k.dim == layer.v.dim in HEAD_DIMS and query.shape[1] // layer.k.codes.shape[1] <= MAX_GROUP
+    group, addressed = query.shape[1] // layer.k.codes.shape[1], layer.k.room * layer.k.dim
+    return layer.k.dim == layer.v.dim in HEAD_DIMS and group <= MAX_GROUP and addressed < 1 << 31
 
 
 def _dense(

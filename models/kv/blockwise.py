@@ -19,6 +19,7 @@ FEW = 8  # queries up to which scales are folded
 QUERIES = 1024  # a long block of queries is served in parts of this many
 KEYS = 2048  # tokens unpacked at a time beside many queries
 ELEMENTS = 1 << 19  # of codes that are multiplied at a time beside few queries
+GPU = 8  # times as much there, where a block costs its launches
 HIDDEN = -1e30  # added to a score that does not count: finite, so that a row with nothing to see is no NaN
 
 Part = tuple[torch.Tensor, torch.Tensor]  # output [B, H, rows, D] and log-sum-exp [B, H, rows], float32
@@ -94,7 +95,7 @@ def _few(layer: PackedLayer, scaled: torch.Tensor, visible: torch.Tensor | None,
     highest = torch.full((batch, heads, rows, 1), -torch.inf, device=device)
     total = torch.zeros((batch, heads, rows, 1), device=device)
     out = torch.zeros((batch, heads, rows, layer.v.dim), device=device)
-    block = max(64, ELEMENTS // (batch * heads * dim))
+    block = max(64, (GPU if device.type == "cuda" else 1) * ELEMENTS // (batch * heads * dim))
     for start, end in _blocks(layer.length, block):
         codes, scales = layer.k.raw(start, end)
         low, high = halves(codes, layer.bits.keys, torch.float32)
@@ -135,7 +136,7 @@ def _many(
     whole = visible is not None and visible.dim() == 4
     rows = q.reshape(batch, heads, group * (last - first), dim)
     merged: Part | None = None
-    for start, end in _blocks(layer.length if whole else own, KEYS):
+    for start, end in _blocks(layer.length if whole else own, KEYS * (GPU if q.device.type == "cuda" else 1)):
         keys, values = layer.k.read(start, end, dtype), layer.v.read(start, end, dtype)
         bias = _bias(visible, scaled, first, last, start, end, own) if visible is not None else None
         merged = _merge(merged, dense(rows, keys, values, _fold(bias, group), False, sm_scale))

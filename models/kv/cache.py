@@ -195,6 +195,8 @@ def _reason(config: Any, text: Any) -> str:
         return "it caps attention scores, which the packed attention does not compute"
     if getattr(text, "alibi", False) or getattr(text, "model_type", "") in {"bloom", "mpt"}:
         return "it adds a bias of its own to attention scores (ALiBi)"
+    if getattr(text, "model_type", "") == "minimax":
+        return "it makes a cache of its own and takes no other"
     kinds = get_layer_types_and_kwargs(text)[0]
     for kind in kinds:
         if kind not in _SERVED:

@@ -23,6 +23,7 @@ class Plan:
     stages: int = 3
     assembly: bool = True
     programs: int = PROGRAMS
+    warps: int = 1  # that share a tile
 
     @classmethod
     def of(cls, group: int) -> Plan:
@@ -123,7 +124,7 @@ def launch(
         ASM=plan.assembly and q.is_cuda,
         STAGES=plan.stages if pages is None else 2 * plan.stages - 1,  # half of them go to the page numbers
         GAIN=gain is not None,
-        num_warps=1,
+        num_warps=plan.warps,
     )
     padded = triton.next_power_of_2(count)
     block_d = 32 if padded <= 512 else 16

@@ -100,9 +100,12 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
         self.position.add_(n)
         return Stored(self), Stored(self)
 
-    def _reserve(self, tokens: int) -> None:
+    def _check_room(self, tokens: int) -> None:
         if self.max_tokens is not None and tokens > self.max_tokens:
             raise ContextOverflowError(tokens, self.max_tokens, "make the cache with more max_tokens")
+
+    def _reserve(self, tokens: int) -> None:
+        self._check_room(tokens)
         if tokens > self.k.room:
             room = tiles(max(tokens, 2 * self.k.room))
             self.k.grow(room)
@@ -146,7 +149,12 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
         return self.length
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """(keys that a query block of that length will see, 0)."""
+        """(keys that a query block of that length will see, 0).
+
+        Models ask before their first layer reads, so a cache that is too small says so here: ContextOverflowError,
+        before any recurrent state has moved.
+        """
+        self._check_room(self.length + query_length)
         return self.length + query_length, 0
 
     def get_max_length(self) -> int:

@@ -14,7 +14,6 @@ from transformers.cache_utils import LinearAttentionCacheLayerMixin
 from selfroute.errors import ConfigError
 from selfroute.models.kv.graph import CapturedStep, capture
 from selfroute.models.kv.layers import PackedLayer
-from selfroute.models.kv.states import put, take
 from selfroute.models.kv.step import Count, step_of, stepped, stepping, unserved
 
 
@@ -97,29 +96,43 @@ def captured_step(model: Any, cache: Any, count: Count, token: torch.Tensor, vie
     graph with the old one: then the step is called as it is, with the reason.
     """
     step = step_of(model, stepped(cache, count) if view is None else view, count)
-    tokens, states, before = int(count.position), take(cache), places(cache)
+    tokens, kept = int(count.position), Kept(cache)
     moved: list[str] = []
 
     def restore() -> None:
-        now = places(cache)
-        moved.extend(name for name, place in before.items() if now.get(name) != place)
-        put(cache, states, token.device)
+        moved.extend(kept.moved())
+        kept.restore()
         count.set(tokens)
 
     captured = capture(step, token, restore=restore, warm_ups=1)
+    if captured.graph is not None:
+        moved.extend(kept.moved())
     if moved and captured.graph is not None:
         restore()
         return CapturedStep(step, (token,), reason=f"no CUDA graph: layer {moved[0]} replaces its state")
     return captured
 
 
-def places(cache: Any) -> dict[str, int]:
-    """Where each state lies."""
-    found: dict[str, int] = {}
-    for index, layer in enumerate(cache.layers):
-        if isinstance(layer, LinearAttentionCacheLayerMixin):
-            for kind in ("conv", "recurrent"):
-                for number, state in getattr(layer, f"{kind}_states").items():
-                    if state is not None:
-                        found[f"{index}.{kind}.{number}"] = state.data_ptr()
-    return found
+class Kept:
+    """The recurrent and convolution states of a cache as they are now, to be put back into the same memory."""
+
+    def __init__(self, cache: Any) -> None:
+        self.states: list[tuple[str, dict[int, Any], int, torch.Tensor, torch.Tensor]] = []
+        for index, layer in enumerate(cache.layers):
+            if isinstance(layer, LinearAttentionCacheLayerMixin):
+                for kind in ("conv", "recurrent"):
+                    held = getattr(layer, f"{kind}_states")
+                    for number, state in held.items():
+                        if state is not None:
+                            self.states.append((f"{index}.{kind}.{number}", held, number, state, state.clone()))
+
+    def moved(self) -> list[str]:
+        """Which of them lie elsewhere now: "LAYER.KIND.NUMBER"."""
+        return [name for name, held, n, state, _ in self.states if held[n].data_ptr() != state.data_ptr()]
+
+    def restore(self) -> None:
+        """Puts them back, as often as wanted."""
+        with torch.inference_mode():
+            for _, held, number, state, copy in self.states:
+                held[number] = state
+                state.copy_(copy)

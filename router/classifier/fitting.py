@@ -60,7 +60,7 @@ def fit(
 
     Raises ConfigError for too few questions or groups, MissingDependencyError without scikit-learn."""
     try:
-        import sklearn  # noqa: F401
+        import sklearn
     except ImportError as error:
         raise MissingDependencyError("training the router", "scikit-learn", "eval") from error
     data = Questions.of(examples)
@@ -70,7 +70,7 @@ def fit(
             f" at least {least} of {N_FOLDS} groups",
             "selfroute eval with more cases, then selfroute router train",
         )
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
         warnings.simplefilter("ignore")
         return _fit(data, seed, Terms(max_share, price))
 

@@ -174,12 +174,13 @@ def compare(
         ADAPTED: lambda inside: recalibrated(used, inside, max_share=max_share),
         NEW: lambda inside: fit(inside, max_share=max_share, least=MIN_QUESTIONS // 2),
     }
+    stage = SECOND if all(SECOND in e.numbers for e in found) else FIRST
     worths = []
     for name, make in makers.items():
         takes, p = np.zeros(len(found), bool), np.zeros((len(found), 2))
         fixed, fixed_tokens = np.zeros(len(found)), np.zeros(len(found))
         for k in range(N_FOLDS):
-            inside = [e for e, f in zip(found, fold, strict=True) if f != k]
+            inside = [_of_stage(e, stage) for e, f in zip(found, fold, strict=True) if f != k]
             outside = np.flatnonzero(fold == k).tolist()
             takes[outside], p[outside] = decisions(make(inside), [found[i] for i in outside])
             best = best_of({r: float(np.mean([e.right[r] for e in inside])) for r in (RETRIEVAL, LONG_CONTEXT)})
@@ -202,6 +203,11 @@ def decisions(made: Classifier, found: Sequence[Example]) -> tuple[NDArray[np.bo
         takes[i] = gain > worth if said.known else said.best_fixed == LONG_CONTEXT
         p[i] = said.p[RETRIEVAL], said.p[LONG_CONTEXT]
     return takes, p
+
+
+def _of_stage(example: Example, stage: str) -> Example:
+    """With the numbers of that stage alone: heads of others are not looked at, and need not be fitted."""
+    return replace(example, numbers={stage: example.numbers[stage]})
 
 
 def _hash(example: Example) -> str:

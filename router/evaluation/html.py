@@ -16,7 +16,7 @@ from selfroute.router.evaluation.evaluating import Evaluation
 from selfroute.router.evaluation.exports import given, wanted
 from selfroute.router.evaluation.metrics import Figures
 from selfroute.router.evaluation.replaying import Outcome
-from selfroute.router.evaluation.report import NOTHING, notes, verdict
+from selfroute.router.evaluation.report import NOTHING, notes, priced, verdict
 from selfroute.router.evaluation.style import STYLE
 
 FILE = "report.html"
@@ -76,6 +76,7 @@ def _section(title: str, body: str) -> str:
 def _table(found: Evaluation, times: bool) -> str:
     heads = ["policy", "n", "right", "against best fixed", "p", "tokens", "of LC's"]
     heads += ["seconds"] if times else []
+    heads += ["dollars"] if priced(found) else []
     heads += ["LC", "gap rec.", "regret", "APGR", "CPT50", "ECE"]
     rows = "".join(_row(one, found, times) for one in found.figures)
     head = "".join(f"<th scope=col>{_text(name)}</th>" for name in heads)
@@ -100,6 +101,7 @@ def _row(one: Figures, found: Evaluation, times: bool) -> str:
     cells = [f"{one.n:,}", f"{_share(one.accuracy)} {_interval(one.interval)}", *against]
     cells += [_number(one.tokens, ",.0f"), _share(one.token_share)]
     cells += [_number(one.seconds, ".2f")] if times else []
+    cells += [_number(one.dollars, ".2g")] if priced(found) else []
     cells += [_share(one.long_context_share), _share(one.gap_recovered), _number(one.regret, ".3f")]
     cells += [_number(value, ".3f") for value in (one.apgr, one.cpt50, one.ece)]
     return (

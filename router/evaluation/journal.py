@@ -23,6 +23,7 @@ from selfroute.router.evaluation.writing import write as write_file
 
 RUN, ROWS, VERDICTS, LOCK = "run.json", "rows.jsonl", "verdicts.jsonl", "lock"
 FORMAT = 1
+LATER = {"price_in": 0.0, "price_out": 0.0}  # settings that runs of earlier versions do not name, as they were then
 Key = tuple[str, str]
 
 
@@ -139,7 +140,7 @@ def _match(folder: Path, description: Mapping[str, Any], *, write: bool = True) 
     hint = "give another folder: --out DIR"
     if known.get("format") != description["format"]:
         raise ConfigError(f"{another}: its format is {known.get('format')}, this version's is {FORMAT}", hint)
-    before, now = known["settings"], description["settings"]
+    before, now = LATER | known["settings"], LATER | dict(description["settings"])
     for key in sorted({*before, *now}):
         if before.get(key) != now.get(key):
             raise ConfigError(f"{another}: its {key} is {before.get(key)!r}, and now it is {now.get(key)!r}", hint)

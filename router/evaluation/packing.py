@@ -41,7 +41,7 @@ def pack_attempt(attempt: Attempt | None) -> tuple[dict[str, Any] | None, dict[s
         "paths": paths,
         "chunks": [[number[c.path], c.n_tokens, c.id] for c in attempt.chunks],
         "left_out": [[number[c.path], c.n_tokens, c.id] for c in attempt.left_out],
-        "usage": {name: getattr(attempt.usage, name) for name in _COUNTED},
+        "usage": {name: getattr(attempt.usage, name) for name in (*_COUNTED, "dollars")},
         "notes": list(attempt.notes),
         "degraded": attempt.degraded,
     }
@@ -58,6 +58,7 @@ def unpack_attempt(found: Mapping[str, Any] | None, route: str, clock: Mapping[s
         prefill_seconds=float(clock.get("prefill_seconds", 0.0)),
         decode_seconds=float(clock.get("decode_seconds", 0.0)),
         peak_bytes=int(clock.get("peak_bytes", 0)),
+        dollars=float(found["usage"].get("dollars", 0.0)),
     )
     reading = found.get("reading")
     return Attempt(

@@ -24,7 +24,7 @@ class Outcome:
     """What a policy made of a case. right: None when unscored, and then why says it.
 
     route: of the answer that was given, or of the last attempt of a decline. tokens: in all prompts of all attempts;
-    seconds: of their whole calls; dollars: as estimated. p: for each route P(right) as the policy put it before any
+    seconds: of their whole calls; dollars: of their usage. p: for each route P(right) as the policy put it before any
     attempt, empty when it gave no more than the routes' own priors; p_chosen: of what it did in the end.
     """
 
@@ -102,7 +102,7 @@ def replay(
         declined,
         sum(attempt.usage.prompt_tokens for attempt in attempts),
         sum(row.seconds for row in made),
-        sum(row.estimate.dollars for row in made),
+        sum(attempt.usage.dollars for attempt in attempts),
         taken,
         _told(decisions[0], estimates) if decisions else {},
         _p_chosen(decisions, estimates),
@@ -117,7 +117,7 @@ def fixed(route: str, case: Case, rows: Mapping[str, Row], scores: Mapping[str, 
     if row is None or row.attempt is None or score is None:
         why = row.error if row is not None and row.error else f"no row of {route}"
         return Outcome(case, route, None, False, 0, 0.0, 0.0, (), why=why)
-    tokens, dollars = row.attempt.usage.prompt_tokens, row.estimate.dollars
+    tokens, dollars = row.attempt.usage.prompt_tokens, row.attempt.usage.dollars
     return Outcome(case, route, score.right, score.declined, tokens, row.seconds, dollars, (route,), why=score.why)
 
 

@@ -15,6 +15,7 @@ def lines(found: Evaluation, *, times: bool = True) -> Iterator[str]:
     """The whole report. times: whether seconds are shown; without them two runs over the same cases say the same."""
     heads = ["policy", "n", "right %", "tokens", "of LC %"]
     heads += ["seconds"] if times else []
+    heads += ["dollars"] if priced(found) else []
     heads += ["LC %", "gap rec. %", "regret", "APGR", "CPT50", "ECE", "against best fixed", "p"]
     table = [heads, *(_cells(one, found, times) for one in found.figures)]
     widths = [max(len(row[i]) for row in table) for i in range(len(heads))]
@@ -62,6 +63,11 @@ def by_name(found: Evaluation, policy: str, other: str) -> Paired | None:
     return paired(of[policy], of[other])
 
 
+def priced(found: Evaluation) -> bool:
+    """Whether anything cost dollars, so that they are worth a column."""
+    return any(one.dollars for one in found.figures)
+
+
 def _beside(beside: Paired, best: str) -> str:
     points = 100 * beside.difference
     side = "above" if points > 0 else "below"
@@ -83,6 +89,7 @@ def _cells(one: Figures, found: Evaluation, times: bool) -> list[str]:
     cells = [one.policy, f"{one.n:,}", _share(one.accuracy) + _bounds(one.interval), _number(one.tokens, ",.0f")]
     cells.append(_share(one.token_share))
     cells += [_number(one.seconds, ".2f")] if times else []
+    cells += [_number(one.dollars, ".2g")] if priced(found) else []
     cells += [_share(one.long_context_share), _share(one.gap_recovered), _number(one.regret, ".3f")]
     cells += [_number(value, ".3f") for value in (one.apgr, one.cpt50, one.ece)]
     if is_best or beside is None:

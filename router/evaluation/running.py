@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 # What rows depend on; the rest of the settings chooses among them, or says where things lie.
 ROW_SETTINGS = (
-    "budget_tokens", "max_tokens", "embedder", "reader", "model", "window_tokens", "max_file_bytes"
+    "budget_tokens", "max_tokens", "embedder", "reader", "model", "window_tokens", "max_file_bytes", "price_in",
+    "price_out",
 )  # fmt: skip
 DIGEST = "digest.txt"
 
@@ -149,7 +150,11 @@ class _Asked:
     def rows(self, case: Case, done: Collection[tuple[str, str]]) -> Iterator[Row]:
         """The rows of one case that are not done."""
         config = self._config
-        writer = Writer(self._model, rates=Rates(learns=False)) if self._model else None
+        writer = None
+        if self._model:
+            writer = Writer(
+                self._model, price_in=config.price_in, price_out=config.price_out, rates=Rates(learns=False)
+            )
         backends = make_backends(self._index, self._reader, None, writer)
         router = SelfRouter(
             self._index,
