@@ -239,57 +239,69 @@ def _agree(model: Any, report: Report) -> None:
 
 
 def memory(seconds: float) -> None:
-    """Bytes a token, the peak of reading 64K tokens and decoding, and 4M tokens really held."""
-    from selfroute.models.kv.cache import quantized_cache
-    from selfroute.models.kv.loop import decode_loop
-    from selfroute.models.kv.prefix import read
+    """Bytes a token, the peak of reading and decoding beside DynamicCache's, and 4M tokens really held."""
     from selfroute.models.kv.sizing import kv_bytes
 
     mend_older_transformers()
     report, end = Report("memory"), time.monotonic() + seconds
-    tokens, block = 65536, 256
-    model = build(GRANITE)
-    for preset in ("k8v8", "k4v8", "k4v4"):
-        ratio = kv_bytes(model.config, tokens, preset) / kv_bytes(model.config, tokens, "bf16", itemsize=2)
-        report.line(f"{GRANITE} {preset}: {ratio:.4f} of bf16's bytes")
-        report.row(preset=preset, bytes_ratio=ratio)
-    ids = torch.randint(0, 1000, (tokens,)).tolist()
-
-    def peak_of(kind: str) -> tuple[int, float, str]:
+    for name, tokens, block in ((LLAMA, 32768, 512), (GRANITE, 16384, 256)):
         clear()
-        torch.cuda.reset_peak_memory_stats()
-        base, start = torch.cuda.memory_allocated(), time.monotonic()
-        reason = ""
-        if kind == "k4v4":
-            cache = quantized_cache(model, kind, max_tokens=tokens + 64)
-            read(model, ids, cache, block=block)
-            reason = decode_loop(model, cache, torch.tensor([17]), 16).reason
-        else:
-            from transformers import DynamicCache
+        model = build(name)
+        for preset in ("k8v8", "k4v8", "k4v4"):
+            ratio = kv_bytes(model.config, tokens, preset) / kv_bytes(model.config, tokens, "bf16", itemsize=2)
+            report.line(f"{name} {preset}: {ratio:.4f} of bf16's bytes")
+            report.row(model=name, preset=preset, bytes_ratio=ratio)
+        if name == GRANITE:
+            guarded("4M tokens", lambda m=model: _four_million(m, report))
+        if time.monotonic() < end:
+            _peaks(model, name, tokens, block, report)
+        del model
 
-            cache = DynamicCache(config=model.config)
-            read(model, ids, cache, block=block)
-            token = torch.full((1, 1), 17, device=model.device)
-            with torch.inference_mode():
-                for _ in range(16):
-                    logits = model(input_ids=token, past_key_values=cache, use_cache=True).logits
-                    token = logits[:, -1].argmax(-1, keepdim=True)
-        torch.cuda.synchronize()
-        return torch.cuda.max_memory_allocated() - base, time.monotonic() - start, reason
 
-    plain = guarded("DynamicCache", lambda: peak_of("bf16"))
-    ours = guarded("k4v4", lambda: peak_of("k4v4"))
+def _peaks(model: Any, name: str, tokens: int, block: int, report: Report) -> None:
+    """Of reading so many tokens in blocks and writing 16, over the weights."""
+    plain = guarded("DynamicCache", lambda: _peak(model, "bf16", tokens, block))
+    ours = guarded("k4v4", lambda: _peak(model, "k4v4", tokens, block))
     for kind, found in (("k4v4", ours), ("DynamicCache bf16", plain)):
         if found:
             report.line(
-                f"{kind}: peak {found[0] / 1e6:.0f} MB over the weights, {tokens} tokens read in blocks of {block} and "
-                f"16 decoded, {found[1]:.1f} s {found[2]}"
+                f"{name} {kind}: peak {found[0] / 1e6:.0f} MB over the weights, {tokens} tokens read in blocks of "
+                f"{block} and 16 decoded, {found[1]:.1f} s {found[2]}"
             )
     if ours and plain:
-        report.line(f"peak ratio {ours[0] / plain[0]:.3f}")
-        report.row(tokens=tokens, block=block, peak=ours[0], dynamic_cache_peak=plain[0], ratio=ours[0] / plain[0])
-    if time.monotonic() < end:
-        guarded("4M tokens", lambda: _four_million(model, report))
+        ratio = ours[0] / plain[0]
+        report.line(f"{name}: peak ratio {ratio:.3f}")
+        report.row(
+            model=name, tokens=tokens, block=block, peak=ours[0], dynamic_cache_peak=plain[0], ratio=ratio,
+            seconds=ours[1], dynamic_cache_seconds=plain[1],
+        )  # fmt: skip
+
+
+def _peak(model: Any, kind: str, tokens: int, block: int) -> tuple[int, float, str]:
+    from selfroute.models.kv.cache import quantized_cache
+    from selfroute.models.kv.loop import decode_loop
+    from selfroute.models.kv.prefix import read
+
+    clear()
+    torch.cuda.reset_peak_memory_stats()
+    base, start = torch.cuda.memory_allocated(), time.monotonic()
+    ids, reason = torch.randint(0, 1000, (tokens,)).tolist(), ""
+    if kind == "k4v4":
+        cache = quantized_cache(model, kind, max_tokens=tokens + 64)
+        read(model, ids, cache, block=block)
+        reason = decode_loop(model, cache, torch.tensor([17]), 16).reason
+    else:
+        from transformers import DynamicCache
+
+        cache = DynamicCache(config=model.config)
+        read(model, ids, cache, block=block)
+        token = torch.full((1, 1), 17, device=model.device)
+        with torch.inference_mode():
+            for _ in range(16):
+                logits = model(input_ids=token, past_key_values=cache, use_cache=True).logits
+                token = logits[:, -1].argmax(-1, keepdim=True)
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - base, time.monotonic() - start, reason
 
 
 def _four_million(model: Any, report: Report) -> None:
@@ -339,7 +351,7 @@ def snapshot(seconds: float) -> None:
         size = save(path, prefix, mark)
         saving = time.monotonic() - start
         loading = []
-        for _ in range(5):
+        for _ in range(3):
             if loading and time.monotonic() > end:
                 break
             start = time.monotonic()

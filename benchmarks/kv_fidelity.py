@@ -104,15 +104,16 @@ def as_hf(x: Any, bits: int = 4, group: int = 64) -> Any:
     return (codes * scale + low).reshape(x.shape).to(x.dtype)
 
 
-def packed(k: Any, v: Any, preset: str) -> tuple[Any, Any]:
-    """Keys and values [B, H, N, D] as numbers, after packing."""
+def packed(k: Any, v: Any, preset: str, rotary: int) -> tuple[Any, Any]:
+    """Keys and values [B, H, N, D] as numbers, after packing. rotary: channels that positions turn."""
     if preset == HF:
         return as_hf(k), as_hf(v)
     from selfroute.models.kv.layers import PackedLayer
     from selfroute.models.kv.presets import preset_of
 
-    layer = PackedLayer(preset_of(preset).bits, k.shape[2])
+    layer = PackedLayer(preset_of(preset).bits, k.shape[2], rotary)
     layer.update(k.float(), v.float())
+    layer.settle()
     keys = layer.k.read(0, k.shape[2], k.float().dtype)
     if layer.shift is not None:
         keys = keys * layer.gain.unsqueeze(2) + layer.shift.unsqueeze(2)
@@ -130,10 +131,10 @@ def attended(q: Any, k: Any, v: Any) -> Any:
     return scores.masked_fill(~seen, -math.inf).softmax(-1) @ v
 
 
-def error(q: Any, k: Any, v: Any, preset: str) -> float:
+def error(q: Any, k: Any, v: Any, preset: str, rotary: int) -> float:
     """Relative error of the attention output."""
     exact = attended(q, k, v)
-    return float((attended(q, *packed(k, v, preset)) - exact).norm() / exact.norm())
+    return float((attended(q, *packed(k, v, preset, rotary)) - exact).norm() / exact.norm())
 
 
 def outlier_error(preset: str, seed: int) -> float:
@@ -145,7 +146,7 @@ def outlier_error(preset: str, seed: int) -> float:
     k, v, q = (torch.randn(shape, generator=drawing) for _ in range(3))
     k[..., 3::16] *= 10
     k[..., 7::16] += 10
-    return error(q[:, :, -LAST:] * 0.3, k, v, preset)
+    return error(q[:, :, -LAST:] * 0.3, k, v, preset, 0)
 
 
 def catch(model: Any, ids: Any) -> list[tuple[Any, Any, Any]]:
@@ -258,6 +259,8 @@ def main() -> int:
     import torch
     import transformers
 
+    from selfroute.models.kv.cache import rotary_channels
+
     torch.backends.cuda.matmul.allow_tf32 = True
     _, ids, held_out = tokenized(args.text)
     model = make_model(args.seed).to(args.device)
@@ -266,10 +269,10 @@ def main() -> int:
     held = held_out[: args.sequences * TOKENS].long().view(-1, TOKENS).to(args.device)
     every = (*PRESETS, HF)
     told = compare(model, held, every)
-    layers = catch(model, held[:4])
+    layers, rotary = catch(model, held[:4]), rotary_channels(model.config)
     found: dict[str, Any] = {}
     for preset in every:
-        errors = [error(*layer, preset) for layer in layers]
+        errors = [error(*layer, preset, rotary) for layer in layers]
         outliers = sum(outlier_error(preset, seed) for seed in range(3)) / 3
         found[preset] = {"attention": sum(errors) / len(errors), "outliers": outliers, **told[preset]}
     pages = {
