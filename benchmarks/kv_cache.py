@@ -2,7 +2,7 @@
 
     python benchmarks/kv_cache.py --device cuda --part tune          # under 90 s: which variant is best
     python benchmarks/kv_cache.py --device cuda --part kernel        # kernel time over lengths, batches, shapes
-    python benchmarks/kv_cache.py --device cuda --part pages         # selected pages against the dense kernel
+    python benchmarks/kv_cache.py --device cuda --part pages         # under 40 s: choosing and reading pages
     python benchmarks/kv_cache.py --device cuda --part end_to_end    # whole models, tokens a second (kv_end_to_end.py)
     python benchmarks/kv_cache.py --device cuda --part memory        # peak of a prefill and decode; 4M tokens held
     python benchmarks/kv_cache.py --device cuda --part snapshot      # a stored prefix of 128K tokens against reading it
@@ -156,14 +156,8 @@ def pages(seconds: float) -> None:
     from kv_kernels import Report, Shape, guarded, milliseconds, packed, queries
 
     from selfroute.models.kv.decode import decode
-    from selfroute.models.kv.paged_decode import (
-        bound_scores,
-        centroid_scores,
-        page_bounds,
-        page_centroids,
-        paged_decode,
-        select_pages,
-    )
+    from selfroute.models.kv.paged_decode import paged_decode
+    from selfroute.models.kv.pages import Summary, choose_pages, page_bounds, page_centroids
 
     report = Report("pages")
     shape, page_tokens, scale = Shape(1, 8, 4, 128, 1048576), 64, 128**-0.5
@@ -171,7 +165,7 @@ def pages(seconds: float) -> None:
     end = time.monotonic() + seconds
     cache = packed(shape, (4, 4))
     lengths = torch.full((1,), shape.tokens, dtype=torch.int32, device="cuda")
-    asked = [queries(shape) for _ in range(4)]
+    asked = [queries(shape) for _ in range(8)]
     dense = guarded("dense", lambda: milliseconds([lambda: decode(asked[0], *cache, lengths, sm_scale=scale)])[0])
     report.line(f"dense {dense} ms")
     everything = torch.arange(shape.tokens // page_tokens, dtype=torch.int32, device="cuda").expand(1, 8, -1)
@@ -183,40 +177,100 @@ def pages(seconds: float) -> None:
         ),
     )
     report.line(f"all pages bit-identical to dense: {same}")
-    low, high = page_bounds(*cache[:2], 4, page_tokens)
-    bounds = [(low.clone(), high.clone()) for _ in range(4)]
-    means = page_centroids(*cache[:2], 4, page_tokens)
-    centroids = [means.clone() for _ in range(4)]
+    summaries = {
+        "centroids": page_centroids(*cache[:2], 4, page_tokens),
+        "bounds": page_bounds(*cache[:2], 4, page_tokens),
+        "8-bit centroids": page_centroids(*cache[:2], 4, page_tokens, small=True),
+        "8-bit bounds": page_bounds(*cache[:2], 4, page_tokens, small=True),
+    }
+    first = report_choice(report, asked[0], summaries, lengths, page_tokens)
+    several = {name: [each, *(copied(each) for _ in asked[1:])] for name, each in summaries.items()}
     for share in (0.04, 0.05, 0.08):
         if time.monotonic() > end:
             report.line("no time for more shares")
             break
         count = int(shape.tokens // page_tokens * share)
-        random = [select_pages(torch.rand_like(low[..., 0].float()), lengths, page_tokens, count) for _ in range(8)]
 
         def read(i: int, chosen: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
             return paged_decode(
-                asked[i % 4], *cache, lengths, chosen[0], counts=chosen[1], page_tokens=page_tokens, sm_scale=scale
+                asked[i], *cache, lengths, chosen[0], counts=chosen[1], page_tokens=page_tokens, sm_scale=scale
             )
 
-        def by_bounds(i: int, count: int = count) -> tuple[torch.Tensor, torch.Tensor]:
-            return select_pages(bound_scores(asked[i], *bounds[i]), lengths, page_tokens, count)
+        def choose(i: int, held: list[Summary], count: int = count) -> tuple[torch.Tensor, torch.Tensor]:
+            return choose_pages(asked[i], held[i], lengths, page_tokens=page_tokens, count=count)
 
-        def by_centroids(i: int, count: int = count) -> tuple[torch.Tensor, torch.Tensor]:
-            return select_pages(centroid_scores(asked[i], centroids[i]), lengths, page_tokens, count)
+        def both(i: int, held: list[Summary], read: Any = read, choose: Any = choose) -> torch.Tensor:
+            return read(i, choose(i, held))
 
-        calls = {
-            "read": [partial(read, i, chosen) for i, chosen in enumerate(random)],
-            "choose by bounds": [partial(by_bounds, i) for i in range(4)],
-            "choose by centroids": [partial(by_centroids, i) for i in range(4)],
-            "bounds and read": [lambda i=i, read=read, by=by_bounds: read(i, by(i)) for i in range(4)],
-            "centroids and read": [lambda i=i, read=read, by=by_centroids: read(i, by(i)) for i in range(4)],
-        }
+        def old(i: int, count: int = count) -> tuple[torch.Tensor, torch.Tensor]:
+            return by_topk(asked[i], several["centroids"][i].parts[0], count)
+
+        every = range(len(asked))
+        chosen = [old(i) for i in every]
+        calls: dict[str, list[Callable[[], Any]]] = {"read": [partial(read, i, chosen[i]) for i in every]}
+        if first:
+            for name, held in several.items():
+                calls[f"choose by {name}"] = [partial(choose, i, held) for i in every]
+                calls[f"choose by {name} and read"] = [partial(both, i, held) for i in every]
+        if share == 0.04:
+            calls["choose by centroids, torch operations"] = [partial(old, i) for i in every]
         for name, each in calls.items():
-            got = guarded(name, lambda each=each: milliseconds(each))
+            got = guarded(name, lambda each=each: milliseconds(each, repeats=5))
             if got and dense:
                 report.line(f"{share:.0%} of the pages, {name}: {got[0]:.4f} ms, dense / this {dense / got[0]:.2f}")
                 report.row(share=share, what=name, ms=got[0], spread=got[1], dense_ms=dense, identical=same)
+
+
+def report_choice(report: Any, q: Any, summaries: dict[str, Any], lengths: Any, page_tokens: int) -> bool:
+    """Whether the kernels run; says how far they are from the reference, on the device, by every summary."""
+    import torch
+    from kv_kernels import guarded, milliseconds
+
+    from selfroute.models.kv.page_choice import device_products, device_select
+    from selfroute.models.kv.pages import page_products, select_pages
+
+    def checked(each: Any) -> str:
+        products, tops = device_products(q, each, lengths, page_tokens=page_tokens)
+        wanted = page_products(q, each)
+        error = float((products - wanted).norm() / wanted.norm())
+        count = products.shape[-1] // 20
+        got = device_select(products, tops, lengths, page_tokens=page_tokens, count=count)
+        same = all(map(torch.equal, got, select_pages(products, lengths, page_tokens, count)))
+        coarse = (products * 4).round() / 4  # of few different numbers
+        heights = coarse.unflatten(-1, (-1, 64)).amax(-1).mT.contiguous()
+        got = device_select(coarse, heights, lengths, page_tokens=page_tokens, count=count)
+        ties = all(map(torch.equal, got, select_pages(coarse, lengths, page_tokens, count)))
+        times = [
+            milliseconds([call], repeats=3, least=1.0)[0]
+            for call in (
+                lambda: device_products(q, each, lengths, page_tokens=page_tokens),
+                lambda: device_select(products, tops, lengths, page_tokens=page_tokens, count=count),
+            )
+        ]
+        return f"error {error:.1e}, choice as the reference {same}, ties {ties}, ms a kernel (warm) {times}"
+
+    found = [(name, guarded(name, partial(checked, each))) for name, each in summaries.items()]
+    for name, line in found:
+        report.line(f"{name}: {line}")
+    return all(line for _, line in found)
+
+
+def copied(summary: Any) -> Any:
+    """The same Summary at other addresses."""
+    scales = summary.scales
+    return type(summary)(tuple(x.clone() for x in summary.parts), None if scales is None else scales.clone())
+
+
+def by_topk(q: Any, centroids: Any, count: int) -> tuple[Any, Any]:
+    """The choice of a full cache by ordinary torch operations, for comparison: ties as topk leaves them."""
+    import torch
+
+    grouped = q.reshape(len(q), centroids.shape[1], -1, q.shape[-1]).to(centroids.dtype)
+    products = (grouped @ centroids.mT).float()
+    scores = (products - products.amax(-1, keepdim=True)).amax(2)
+    scores[..., 0] = scores[..., -1] = float("inf")
+    chosen = scores.topk(count, dim=-1, sorted=False).indices.sort(-1).values.int()
+    return chosen, torch.full(chosen.shape[:2], count, dtype=torch.int32, device=q.device)
 
 
 def main() -> None:
