@@ -221,19 +221,19 @@ def mass(q: Any, k: Any, share: float, how: str) -> float:
     """Share of the attention in the selected pages; of each query position by itself, mean."""
     import torch
 
-    from selfroute.models.kv.paged_decode import bound_scores, centroid_scores, select_pages
+    from selfroute.models.kv.pages import Summary, page_products, select_pages
 
     batch, heads, total, dim = k.shape
     pages = k.view(batch, heads, total // PAGE, PAGE, dim)
     count, kept = max(2, round(share * pages.shape[2])), []
-    low, high, mean = pages.amin(-2), pages.amax(-2), pages.mean(-2)
+    parts = (pages.amin(-2), pages.amax(-2)) if how == "bounds" else (pages.mean(-2),)
     for at in range(0, q.shape[2], 8):
         query, length = q[:, :, at], total - q.shape[2] + at + 1
         lengths = torch.full((batch,), length, dtype=torch.int32, device=q.device)
-        scores = bound_scores(query, low, high) if how == "bounds" else centroid_scores(query, mean)
+        products = page_products(query, Summary(parts))
         if how == "random":
-            scores = torch.rand_like(scores)
-        chosen, _ = select_pages(scores, lengths, PAGE, count)
+            products = torch.rand_like(products[:, :, :1])
+        chosen, _ = select_pages(products, lengths, PAGE, count)
         inside = torch.zeros(batch, heads, pages.shape[2] + 1, dtype=torch.bool, device=q.device)
         inside.scatter_(2, chosen.long().masked_fill(chosen < 0, pages.shape[2]), True)
         tokens = inside[..., :-1].repeat_interleave(PAGE, -1)
