@@ -1,6 +1,6 @@
 """What packing costs in fidelity, on keys of a model that is really trained, and on keys with outlier channels.
 
-    python benchmarks/kv_fidelity.py --text FILE.xz [--device cuda] [--seconds 140] [--seed 0]
+    python benchmarks/kv_fidelity.py --text FILE.xz [--device cuda] [--seconds 140] [--small] [--seed 0]
 
 Trains a small causal hybrid (LFM2: seven short convolutions, three attention layers, head_dim 64, 26M parameters) on
 the text for so many seconds, from nothing, with a tokenizer of its own; a fiftieth of the text is kept apart. On that:
@@ -54,15 +54,16 @@ def tokenized(path: Path) -> tuple[Any, Any, Any]:
     return raw, ids(text[:cut]), ids(text[cut:])
 
 
-def make_model(seed: int) -> Any:
+def make_model(seed: int, small: bool) -> Any:
     import torch
     from transformers import AutoModelForCausalLM, Lfm2Config
 
     torch.manual_seed(seed)
-    kinds = ["full_attention" if i % 3 == 2 else "conv" for i in range(10)]
+    kinds = ["full_attention" if i % 3 == 2 else "conv" for i in range(7 if small else 10)]
+    hidden = 192 if small else 384
     config = Lfm2Config(
-        vocab_size=VOCABULARY, hidden_size=384, intermediate_size=1536, num_hidden_layers=10, num_attention_heads=6,
-        num_key_value_heads=2, max_position_embeddings=8192, layer_types=kinds, block_auto_adjust_ff_dim=False,
+        vocab_size=VOCABULARY, hidden_size=hidden, intermediate_size=4 * hidden, num_hidden_layers=len(kinds),
+        num_attention_heads=hidden // 64, num_key_value_heads=1 if small else 2, max_position_embeddings=8192, layer_types=kinds, block_auto_adjust_ff_dim=False,
     )  # fmt: skip
     return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
 
@@ -251,6 +252,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=140.0)
     parser.add_argument("--batch", type=int, default=BATCH)
     parser.add_argument("--sequences", type=int, default=16, help="held-out texts of 2,048 tokens")
+    parser.add_argument("--small", action="store_true", help="5M parameters, two attention layers: for a CPU")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if args.text is None or not args.text.is_file():
@@ -263,7 +265,7 @@ def main() -> int:
 
     torch.backends.cuda.matmul.allow_tf32 = True
     _, ids, held_out = tokenized(args.text)
-    model = make_model(args.seed).to(args.device)
+    model = make_model(args.seed, args.small).to(args.device)
     trained = train(model, ids, args.device, args.seconds, args.batch)
     model = model.to(torch.bfloat16)
     held = held_out[: args.sequences * TOKENS].long().view(-1, TOKENS).to(args.device)
