@@ -63,7 +63,8 @@ def make_model(seed: int, small: bool) -> Any:
     hidden = 192 if small else 384
     config = Lfm2Config(
         vocab_size=VOCABULARY, hidden_size=hidden, intermediate_size=4 * hidden, num_hidden_layers=len(kinds),
-        num_attention_heads=hidden // 64, num_key_value_heads=1 if small else 2, max_position_embeddings=8192, layer_types=kinds, block_auto_adjust_ff_dim=False,
+        num_attention_heads=hidden // 64, num_key_value_heads=1 if small else 2, max_position_embeddings=8192,
+        layer_types=kinds, block_auto_adjust_ff_dim=False,
     )  # fmt: skip
     return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
 
