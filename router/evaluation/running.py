@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 # What rows depend on; the rest of the settings chooses among them, or says where things lie.
 ROW_SETTINGS = (
-    "budget_tokens", "max_tokens", "embedder", "reader", "model", "window_tokens", "max_file_bytes", "price_in",
+    "budget_tokens", "max_tokens", "embedder", "reader", "model", "window_tokens", "kv", "max_file_bytes", "price_in",
     "price_out",
 )  # fmt: skip
 DIGEST = "digest.txt"
