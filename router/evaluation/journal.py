@@ -23,11 +23,8 @@ from selfroute.router.evaluation.writing import write as write_file
 
 RUN, ROWS, VERDICTS, LOCK = "run.json", "rows.jsonl", "verdicts.jsonl", "lock"
 FORMAT = 1
-LATER = {
-    "price_in": 0.0,
-    "price_out": 0.0,
-    "kv": "",
-}  # settings that runs of earlier versions do not name, as they were then
+# Settings that runs of earlier versions do not name, as they were then.
+LATER = {"price_in": 0.0, "price_out": 0.0, "kv": ""}
 Key = tuple[str, str]
 
 
