@@ -21,7 +21,9 @@ from selfroute import (
 )
 from selfroute.models.hashing import HashingEmbedder
 from selfroute.router.events import AnswerEvent, DecisionEvent, TokensEvent
+from selfroute.router.policies.elsewhere import Doubt
 from selfroute.router.policies.fixed import Forced
+from selfroute.router.policies.rules import RulesPolicy
 
 SIGNING = 'def sign_cookie(value, key):\n    """Sign a cookie with a key."""\n    return value + digest(value, key)\n'
 TOPICS = ("oven", "garden", "engine", "library", "harbour", "bakery", "museum", "tower", "bridge", "market")
@@ -53,7 +55,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def router(corpus: Path) -> Iterator[SelfRouter]:
-    with SelfRouter.from_path(corpus) as made:
+    patient = RulesPolicy(Doubt(patience_seconds=600.0))  # however busy the machine is
+    with SelfRouter.from_path(corpus, policy=patient) as made:
         yield made
 
 
