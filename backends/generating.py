@@ -249,8 +249,10 @@ class Writer:
         with self._lock:
             if self._kept is None or self._kept[0] != keep:
                 self._kept = None
-                self._kept = keep, chunks, keeper(generator, index).prefill(chunks)
-                note(self.generator, index, keep, self.tokens(chunks))
+                keeping = keeper(generator, index)
+                self._kept = keep, chunks, keeping.prefill(chunks)
+                if keeping is not generator:
+                    note(generator, index, keep, self.tokens(chunks))
             return self._kept[1], self._kept[2]
 
     def _cost(self, chunk: Chunk) -> int:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ _MAX_BYTES = 1 << 16
 
 
 def keeper(generator: Generator, index: Index) -> Generator:
-    """The generator, which keeps what it reads where that can be done; an index that keeps no scores keeps none."""
+    """The generator, which keeps what it reads; itself where that cannot be done, or the index keeps no scores."""
     folder = _folder(index)
     if folder is None or not isinstance(generator, Keeping) or not (word := secret()):
         return generator
@@ -32,7 +34,7 @@ def note(generator: Generator, index: Index, generation: int, n_tokens: int) -> 
     folder = _folder(index)
     if folder is not None and folder.is_dir():
         found = {**_read(folder), _key(generator): [generation, n_tokens]}
-        scratch = folder / f".{FILE}.tmp"
+        scratch = folder / f".{FILE}.{os.getpid()}"
         with suppress(OSError):
             scratch.write_text(json.dumps(found), encoding="utf-8")
             scratch.replace(folder / FILE)
@@ -59,7 +61,9 @@ def _folder(index: Index) -> Path | None:
 
 
 def _key(generator: Generator) -> str:
-    return kind_of_work("context", generator)
+    """A name for the generator that only this user's processes can make: a corpus may bring such a file along."""
+    kind = kind_of_work("context", generator).encode("utf-8", "replace")
+    return blake2b(kind, key=secret().encode(), digest_size=12).hexdigest()
 
 
 def _read(folder: Path) -> dict[str, list[int]]:

@@ -18,7 +18,6 @@ from kv_models import (
     clear,
     dynamic_cache,
     graph_of,
-    mend_older_transformers,
     nothing_cache,
     packed_cache,
     plain_bytes,
@@ -39,7 +38,6 @@ def end_to_end(seconds: float) -> None:
     """Tokens a second of a whole model at batch 1: packed, bf16, and without attention for the bound."""
     import transformers
 
-    mend_older_transformers()
     report, end = Report("end_to_end"), time.monotonic() + seconds
     report.line(f"{torch.cuda.get_device_name(0)}, torch {torch.__version__}, transformers {transformers.__version__}")
     report.line(
@@ -242,7 +240,6 @@ def memory(seconds: float) -> None:
     """Bytes a token, the peak of reading and decoding beside DynamicCache's, and 4M tokens really held."""
     from selfroute.models.kv.sizing import kv_bytes
 
-    mend_older_transformers()
     report, end = Report("memory"), time.monotonic() + seconds
     for name, tokens, block in ((LLAMA, 32768, 512), (GRANITE, 16384, 256)):
         clear()
@@ -332,7 +329,6 @@ def snapshot(seconds: float) -> None:
     from selfroute.models.kv.sizing import kv_bytes
     from selfroute.models.kv.snapshot import load, save
 
-    mend_older_transformers()
     report, tokens = Report("snapshot"), 131072
     end = time.monotonic() + seconds
     model = build(GRANITE)

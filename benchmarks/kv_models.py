@@ -26,19 +26,6 @@ SPARE = 512  # tokens of room behind those that are there, for the steps that ar
 GRANITE, LLAMA = "granite-4.0-h-350m", "Llama-3.1-8B"
 
 
-def mend_older_transformers() -> None:
-    """Up to some 5.x the layers' options come as one dict for all layers, where cache.py wants one for each."""
-    from selfroute.models.kv import cache
-
-    found = cache.get_layer_types_and_kwargs
-
-    def listed(config: Any) -> tuple[list[str], list[dict[str, Any]]]:
-        kinds, options = found(config)
-        return kinds, [dict(options) for _ in kinds] if isinstance(options, dict) else options
-
-    cache.get_layer_types_and_kwargs = listed
-
-
 def config_of(name: str, scale: int = 1) -> Any:
     """The shape of that model's published config; scale > 1 makes it narrower, for a try on a CPU."""
     import transformers

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -133,8 +133,10 @@ class CausalGenerator:
         if not isinstance(handle, Handle) or handle.owner is not self._model:
             raise TypeError("the handle is not one of this generator's prefill()")
         draft, answer = Draft(handle.chunks, handle.prompt.nonce), _Answer()
+        notes = () if handle.used else handle.context.notes
         yield from draft.write(self._pieces(question, handle, max_new_tokens, answer))
-        return draft.generation(answer.usage, answer.finish)
+        written = draft.generation(answer.usage, answer.finish)
+        return replace(written, notes=(*written.notes, *notes))
 
     def _pieces(self, question: str, handle: Handle, max_new_tokens: int, answer: _Answer) -> Iterator[str]:
         """Text as tokens come, whole characters only; `answer` is filled in at the end."""

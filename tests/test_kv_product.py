@@ -104,6 +104,25 @@ def test_after_an_edit_what_comes_before_it_is_not_read_again(llama: Path, tmp_p
     assert answered(fresh, whole) == (text, 0, n_prompt)
 
 
+def test_what_cannot_be_kept_is_said_and_answered_all_the_same(llama: Path, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("a file where the folder should be")
+    model = CausalGenerator(str(llama), kv="k8v8", device="cpu").keeping(tmp_path / "kept", SECRET)
+    handle = model.prefill(chunks(2))
+    first, again = (model.generate(QUESTION, handle, max_new_tokens=4) for _ in range(2))
+    assert first.text == again.text
+    assert any("cannot be kept" in note for note in first.notes) and not any("be kept" in note for note in again.notes)
+
+
+def test_a_model_that_keeps_nothing_is_not_taken_for_one_that_does(llama: Path, corpus: Path) -> None:
+    ask(corpus, llama, kv="k4v8")
+    ask(corpus, llama)
+    with Index.open(corpus) as index:
+        assert keeping.tokens_kept(CausalGenerator(str(llama), device="cpu"), index) == 0
+        assert keeping.tokens_kept(CausalGenerator(str(llama), kv="k4v8", device="cpu"), index) > 0
+        (index.directory / keeping.FOLDER / keeping.FILE).write_text('{"context CausalGenerator": [1, 9]}')
+        assert keeping.tokens_kept(CausalGenerator(str(llama), kv="k4v8", device="cpu"), index) == 0
+
+
 def test_without_a_preset_or_a_secret_nothing_is_kept(llama: Path, tmp_path: Path) -> None:
     answered(CausalGenerator(str(llama), device="cpu").keeping(tmp_path / "kept", SECRET), chunks(2))
     answered(CausalGenerator(str(llama), kv="k8v8", device="cpu").keeping(tmp_path / "kept", ""), chunks(2))

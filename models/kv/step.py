@@ -7,6 +7,7 @@ nothing asks the host, and no mask is made, so a batch must not be padded.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,12 +71,13 @@ class SteppedLayer(CacheLayerMixin):  # type: ignore[misc]
         self.store(key_states, value_states)
         return self, self
 
+    @abstractmethod
     def store(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        raise NotImplementedError
+        """Writes keys and values [B, H, 1, D] where the count on the device says."""
 
+    @abstractmethod
     def attend(self, query: torch.Tensor, sm_scale: float) -> torch.Tensor:
         """[B, 1, heads, D] of the query [B, heads, 1, D] over all tokens, the one just stored included."""
-        raise NotImplementedError
 
     def get_seq_length(self) -> int:
         """Tokens there were when the step was made; those since are counted on the device only."""
