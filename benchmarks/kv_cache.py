@@ -283,8 +283,13 @@ def main() -> None:
     )
     options = parser.parse_args()
     if options.device == "cpu":
+        if options.part == "snapshot":
+            import kv_end_to_end
+
+            kv_end_to_end.snapshot(options.seconds or 600.0, "cpu")
+            return
         if options.part:
-            parser.error("--part is of the CUDA run: add --device cuda")
+            parser.error("--part is of the CUDA run, but for snapshot: add --device cuda")
         import kv_cpu
 
         kv_cpu.run(options.tokens)

@@ -30,6 +30,7 @@ from selfroute.models.kv.presets import Bits
 from selfroute.models.kv.step import Count, stepped, stepping
 
 LENGTHS = {GRANITE: (131072, 524288, 1048576), LLAMA: (131072, 524288)}
+FILLED = {GRANITE: 1 << 20, LLAMA: 1 << 17}  # tokens that lie there before the peak of the last block is taken
 K4V4 = Bits(4, 4)
 GRAPH = "in a CUDA graph"
 
@@ -65,6 +66,8 @@ def end_to_end(seconds: float) -> None:
             if tokens == lengths[0]:
                 guarded(f"{name} eager", lambda m=model, n=name, t=tokens: _eager(m, n, t, report))
                 guarded(f"{name} StaticCache", lambda m=model, n=name, t=tokens: _static(m, n, t, report))
+                if name == LLAMA:
+                    guarded(f"{name} QuantizedCache", lambda m=model, n=name, t=tokens: _quantized(m, n, t, report))
             clear()
         del model
 
@@ -195,6 +198,31 @@ def _static(model: Any, name: str, tokens: int, report: Report) -> None:
     report.row(model=name, tokens=tokens, static_cache_ms=ms, spread=spread, reason=captured.reason)
 
 
+def _quantized(model: Any, name: str, tokens: int, report: Report) -> None:
+    """(c): transformers' QuantizedCache at 4 bits, step by step from Python, of layers that are really packed."""
+    from kv_cpu import library_cache
+
+    from selfroute.models.kv.sizing import Shape
+
+    cache, backend = library_cache(model)
+    shape = Shape.of(model.config)
+    size = (1, shape.heads, tokens, shape.dim)
+    for index in shape.layers:
+        keys, values = (torch.empty(size, dtype=model.dtype, device=model.device).normal_() for _ in "kv")
+        cache.update(keys, values, index)
+    token, found = torch.full((1, 1), 17, device=model.device), []
+    with torch.inference_mode():
+        for _ in range(9):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            model(input_ids=token, past_key_values=cache, use_cache=True).logits[:, -1].argmax(-1)
+            torch.cuda.synchronize()
+            found.append((time.perf_counter() - start) * 1e3)
+    ms = statistics.median(found[2:])
+    report.line(f"{name} {tokens}: (c) QuantizedCache int4 ({backend}): {ms:.2f} ms, {1e3 / ms:.1f} tokens/s")
+    report.row(model=name, tokens=tokens, quantized_cache_ms=ms, backend=backend)
+
+
 def _agree(model: Any, report: Report) -> None:
     """Eight tokens by the graph, by the kernels called one by one, and by the cache's own way: the same ones?"""
     from selfroute.models.kv.attention import attach
@@ -250,47 +278,57 @@ def memory(seconds: float) -> None:
             report.row(model=name, preset=preset, bytes_ratio=ratio)
         if name == GRANITE:
             guarded("4M tokens", lambda m=model: _four_million(m, report))
-        if time.monotonic() < end:
-            _peaks(model, name, tokens, block, report)
+        for before, new in ((0, tokens), (FILLED[name], 1024)):
+            if time.monotonic() < end:
+                _peaks(model, name, before, new, block, report)
         del model
 
 
-def _peaks(model: Any, name: str, tokens: int, block: int, report: Report) -> None:
-    """Of reading so many tokens in blocks and writing 16, over the weights."""
-    plain = guarded("DynamicCache", lambda: _peak(model, "bf16", tokens, block))
-    ours = guarded("k4v4", lambda: _peak(model, "k4v4", tokens, block))
-    for kind, found in (("k4v4", ours), ("DynamicCache bf16", plain)):
-        if found:
+def _peaks(model: Any, name: str, before: int, tokens: int, block: int, report: Report) -> None:
+    """Of reading so many tokens in blocks, behind so many that are there, and writing 16: over the weights."""
+    found = {
+        kind: guarded(kind, lambda kind=kind: _peak(model, kind, before, tokens, block))  # type: ignore[misc]
+        for kind in ("DynamicCache bf16", "k4v4")
+    }
+    for kind, of in found.items():
+        if of:
             report.line(
-                f"{name} {kind}: peak {found[0] / 1e6:.0f} MB over the weights, {tokens} tokens read in blocks of "
-                f"{block} and 16 decoded, {found[1]:.1f} s {found[2]}"
+                f"{name} {kind}: peak {of[0] / 1e6:.0f} MB over the weights, {tokens} tokens read in blocks of {block} "
+                f"behind {before} filled in, and 16 decoded, {of[1]:.1f} s {of[2]}"
             )
+    plain, ours = found.values()
     if ours and plain:
         ratio = ours[0] / plain[0]
         report.line(f"{name}: peak ratio {ratio:.3f}")
         report.row(
-            model=name, tokens=tokens, block=block, peak=ours[0], dynamic_cache_peak=plain[0], ratio=ratio,
-            seconds=ours[1], dynamic_cache_seconds=plain[1],
+            model=name, before=before, tokens=tokens, block=block, peak=ours[0], dynamic_cache_peak=plain[0],
+            ratio=ratio, seconds=ours[1], dynamic_cache_seconds=plain[1],
         )  # fmt: skip
 
 
-def _peak(model: Any, kind: str, tokens: int, block: int) -> tuple[int, float, str]:
+def _peak(model: Any, kind: str, before: int, tokens: int, block: int) -> tuple[int, float, str]:
+    from transformers import DynamicCache
+
+    from selfroute.models.kv.attention import attach
     from selfroute.models.kv.cache import quantized_cache
     from selfroute.models.kv.loop import decode_loop
     from selfroute.models.kv.prefix import read
 
     clear()
+    model.set_attn_implementation("sdpa")
     torch.cuda.reset_peak_memory_stats()
     base, start = torch.cuda.memory_allocated(), time.monotonic()
     ids, reason = torch.randint(0, 1000, (tokens,)).tolist(), ""
     if kind == "k4v4":
-        cache = quantized_cache(model, kind, max_tokens=tokens + 64)
+        if before:
+            cache = packed_cache(model, before, K4V4, spare=tokens + 64)
+            attach(model)
+        else:
+            cache = quantized_cache(model, kind, max_tokens=tokens + 64)
         read(model, ids, cache, block=block)
         reason = decode_loop(model, cache, torch.tensor([17]), 16).reason
     else:
-        from transformers import DynamicCache
-
-        cache = DynamicCache(config=model.config)
+        cache = dynamic_cache(model, before) if before else DynamicCache(config=model.config)
         read(model, ids, cache, block=block)
         token = torch.full((1, 1), 17, device=model.device)
         with torch.inference_mode():
@@ -320,8 +358,11 @@ def _four_million(model: Any, report: Report) -> None:
     report.row(tokens=1 << 22, kv_bytes=size, allocated=taken, reason=loop.reason)
 
 
-def snapshot(seconds: float) -> None:
-    """A prefix of 128K tokens: read, saved, loaded, and gone on from as if it had never been left."""
+def snapshot(seconds: float, device: str = "cuda") -> None:
+    """A prefix of 128K tokens: read, saved, loaded, and gone on from as if it had never been left.
+
+    On a CPU by a model of that shape that is a quarter as wide, with four layers, in float32.
+    """
     from selfroute.models.kv.cache import quantized_cache
     from selfroute.models.kv.fingerprint import fingerprint
     from selfroute.models.kv.loop import decode_loop
@@ -331,14 +372,16 @@ def snapshot(seconds: float) -> None:
 
     report, tokens = Report("snapshot"), 131072
     end = time.monotonic() + seconds
-    model = build(GRANITE)
+    model = build(GRANITE) if device == "cuda" else build(GRANITE, device, 4).float()
+    model.config.dtype = model.dtype
+    synchronize = torch.cuda.synchronize if device == "cuda" else (lambda: None)
     ids = torch.randint(0, 1000, (tokens,)).tolist()
     cache = quantized_cache(model, "k4v4", max_tokens=tokens + SPARE)
     read_prefix(model, ids[:2048], quantized_cache(model, "k4v4", max_tokens=4096))  # warm
-    torch.cuda.synchronize()
+    synchronize()
     start = time.monotonic()
     prefix = read_prefix(model, ids, cache, block=1024, every=32768)
-    torch.cuda.synchronize()
+    synchronize()
     reading = time.monotonic() - start
     mark = fingerprint(model, "k4v4")
     with tempfile.TemporaryDirectory() as folder:
@@ -352,7 +395,7 @@ def snapshot(seconds: float) -> None:
                 break
             start = time.monotonic()
             found = load(path, model, "k4v4", mark, ids=ids, max_tokens=tokens + SPARE)
-            torch.cuda.synchronize()
+            synchronize()
             loading.append(time.monotonic() - start)
             if found.prefix is None:
                 report.line(f"not loaded: {found.reason}")

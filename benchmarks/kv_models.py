@@ -73,17 +73,17 @@ def short_text(model: Any) -> Any:
     from transformers import DynamicCache
 
     cache = DynamicCache(config=model.config)
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference mode: its states could not be changed outside of it
         model(input_ids=torch.arange(8, device=model.device)[None], past_key_values=cache, use_cache=True)
     return cache
 
 
-def packed_cache(model: Any, tokens: int, bits: Bits) -> Any:
-    """A cache of random packed rows."""
+def packed_cache(model: Any, tokens: int, bits: Bits, spare: int = SPARE) -> Any:
+    """A cache of random packed rows, with room for so many more."""
     cache, shape = short_text(model), Shape.of(model.config)
     like = torch.zeros((1, shape.heads, 0, shape.dim), dtype=model.dtype, device=model.device)
     for index in shape.layers:
-        layer = PackedLayer(bits, tokens + SPARE)
+        layer = PackedLayer(bits, tokens + spare)
         layer.lazy_initialization(like, like)
         for store in (layer.k, layer.v):
             store.codes.random_(0, 256)

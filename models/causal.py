@@ -8,7 +8,7 @@ to the same question, whatever was asked between.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -136,7 +136,7 @@ class CausalGenerator:
         notes = () if handle.used else handle.context.notes
         yield from draft.write(self._pieces(question, handle, max_new_tokens, answer))
         written = draft.generation(answer.usage, answer.finish)
-        return replace(written, notes=(*written.notes, *notes))
+        return replace(written, notes=(*written.notes, *notes, *filter(None, (answer.slow,))))
 
     def _pieces(self, question: str, handle: Handle, max_new_tokens: int, answer: _Answer) -> Iterator[str]:
         """Text as tokens come, whole characters only; `answer` is filled in at the end."""
@@ -152,6 +152,7 @@ class CausalGenerator:
         with self._memory(n_prompt + room):
             cache = self._contexts.copy(handle.context, n_prompt + room)
             token = self._read(suffix, cache)
+            following = self._following(token, cache, room, answer)
             prefilled = perf_counter()
             while token not in self._ends:
                 ids.append(token)
@@ -162,7 +163,8 @@ class CausalGenerator:
                 if len(ids) == room or (self._deadline is not None and self._deadline.left <= 0):
                     answer.finish = "length"
                     break
-                token = self._read([token], cache)
+                token = next(following)
+            following.close()
         text = self._encoder.decode(ids)
         if text.startswith(given) and len(text) > len(given):
             yield text[len(given) :]
@@ -175,6 +177,22 @@ class CausalGenerator:
             peak_bytes=self._peak(),
             kv_bytes=handle.context.n_bytes,
         )
+
+    def _following(self, token: int, cache: Any, n_tokens: int, answer: _Answer) -> Generator[int, None, None]:
+        """The likeliest tokens behind `token`, one by one; a step over a packed cache on a GPU is one CUDA graph."""
+        if not (self._kv and self._device.startswith("cuda")):
+            for _ in range(n_tokens):
+                token = self._read([token], cache)
+                yield token
+            return
+        import torch
+
+        from selfroute.models.kv.loop import Steps
+
+        steps = Steps(self._model, cache, torch.tensor([token]), n_tokens)
+        for found in steps:
+            yield int(found)
+            answer.slow = steps.reason
 
     def _read(self, ids: Sequence[int], cache: Any) -> int:
         """Reads tokens behind those of the cache, block by block; the likeliest next token."""
@@ -216,6 +234,7 @@ class CausalGenerator:
 class _Answer:
     usage: Usage = field(default_factory=Usage)
     finish: Literal["stop", "length"] = "stop"
+    slow: str = ""  # why no CUDA graph was replayed where one could be
 
 
 def _contexts(model: Any, tokenizer: Any, preset: Preset | None) -> Contexts:

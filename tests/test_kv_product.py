@@ -91,6 +91,21 @@ def test_what_one_object_has_read_another_need_not(folder: Path, tmp_path: Path)
     assert answered(model(), chunks(6))[1] > 0
 
 
+def test_only_what_was_used_last_stays_in_a_folder(llama: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+
+    def ask(kv: str) -> int:
+        model = CausalGenerator(str(llama), kv=kv, device="cpu").keeping(kept, SECRET)
+        return answered(model, chunks(2))[1]
+
+    for kv in ("k8v8", "k4v8", "k4v4", "bf16"):
+        assert not ask(kv)
+    assert ask("k8v8")  # used again: the second is the oldest now
+    assert not ask("k4v4:0=k8v8")
+    assert len(list(kept.glob("*.safetensors"))) == 4
+    assert ask("k8v8") and not ask("k4v8")
+
+
 def test_after_an_edit_what_comes_before_it_is_not_read_again(llama: Path, tmp_path: Path) -> None:
     def model() -> CausalGenerator:
         return CausalGenerator(str(llama), kv="k8v8", device="cpu").keeping(tmp_path / "kept", SECRET)

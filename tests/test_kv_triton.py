@@ -73,7 +73,7 @@ def test_queries_are_multiplied_by_the_gain_in_the_kernel(figures: dict[str, Any
     assert figures["paged"]["gain"] is True
 
 
-@pytest.mark.parametrize("name", ["one token", "three tokens", "odd head_dim", "a position a sequence"])
+@pytest.mark.parametrize("name", ["one token", "three tokens", "odd head_dim", "many rows", "a position a sequence"])
 def test_append_packs_as_packing_does_bit_for_bit(figures: dict[str, Any], name: str) -> None:
     assert figures["append"][name] == {"same": True, "past the end": "left out"}
 
@@ -168,25 +168,27 @@ def steps_case(family: str) -> dict[str, Any]:
     import torch
 
     from selfroute.models.kv.cache import quantized_cache
-    from selfroute.models.kv.loop import decode_loop, packed_steps
+    from selfroute.models.kv.loop import Steps, decode_loop
 
     model, ids = tiny(family), torch.arange(65)[None] * 7 % 61
     caches = [quantized_cache(model, "k4v8", max_tokens=100) for _ in range(2)]
-    found = torch.empty((1, 3), dtype=torch.int64)
     first = torch.tensor([[5]])
+    steps = Steps(model, caches[0], first, 9)
     with torch.inference_mode():
         for cache in caches:
             model(input_ids=ids, past_key_values=cache, use_cache=True)
-        reason = packed_steps(model, caches[0], first, found, 0)
+    walk = steps.packed(first, 9)
+    found = [int(next(walk)) for _ in range(3)]
+    walk.close()
     wanted = decode_loop(model, caches[1], first, 3).tokens
     pairs = list(zip(*(cache.packed_layers for cache in caches), strict=True))
     differ = [(a.k.codes != b.k.codes).float().mean() + (a.v.codes != b.v.codes).float().mean() for a, b in pairs]
     return {
-        "tokens": found.tolist(),
+        "tokens": [found],
         "wanted": wanted.tolist(),
         "codes that differ": float(max(differ)),
         "lengths": [[a.length, int(a.lengths[0]), int(a.position)] for a, _ in pairs],
-        "reason": reason,
+        "reason": steps.reason,
         "attention": model.config._attn_implementation,
     }
 
@@ -204,12 +206,13 @@ def append_case() -> dict[str, Any]:
         "one token": (2, 3, 1, 64, (4, 4), torch.float32, [7]),
         "three tokens": (1, 2, 3, 128, (8, 8), torch.bfloat16, [7]),
         "odd head_dim": (1, 2, 2, 6, (8, 4), torch.float16, [7]),
+        "many rows": (4, 8, 16, 128, (4, 4), torch.bfloat16, [0]),
         "a position a sequence": (3, 1, 2, 80, (4, 8), torch.float32, [7, 0, 17]),
     }
     found: dict[str, Any] = {}
     for name, (batch, heads, tokens, dim, bits, dtype, starts) in cases.items():
         made = [torch.randn(batch, tokens, heads, dim, generator=generator).to(dtype).transpose(1, 2) for _ in "kv"]
-        keys, values = made[0] * 3, made[1]
+        keys, values = made[0] * 3, made[1] ** 3
         values[0, 0, 0, : dim // 2] = 0
         values[-1, -1, -1, -1] = 6e4
         shift = torch.randn(batch, heads, dim, generator=generator)

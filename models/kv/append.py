@@ -12,35 +12,72 @@ import triton
 import triton.language as tl
 
 from selfroute.errors import ConfigError
+from selfroute.models.kv import packing
 
+FINE, CLIPPED = tl.constexpr(packing.FINE), tl.constexpr(packing.CLIPPED)
 MAX_TOKENS = 16  # of one call: a step, or a few tokens of a draft; a longer block is packed by packing.pack
 
 
 @triton.jit
-def _scale(halves, MIDDLE: tl.constexpr):
-    """float16: the largest magnitude over the middle code."""
-    return tl.minimum(tl.div_rn(tl.max(tl.abs(halves), axis=0), MIDDLE), 65504.0).to(tl.float16)
+def _scale(halves, factor, MIDDLE: tl.constexpr):
+    """float16: the largest magnitude over the middle code, times the factor."""
+    return tl.minimum(tl.div_rn(tl.max(tl.abs(halves), axis=0), MIDDLE) * factor, 65504.0).to(tl.float16)
 
 
 @triton.jit
-def _code(x, scale, MIDDLE: tl.constexpr):
-    """round(x / scale + middle), half to even, within 0 .. 2 * middle, as int32; of a zero scale that of 0."""
-    step = scale.to(tl.float32)
-    code = tl.where(step > 0.0, tl.div_rn(x, tl.where(step > 0.0, step, 1.0)), 0.0) + MIDDLE
-    code = tl.minimum(tl.maximum(code, 0.0), 2.0 * MIDDLE)  # whole numbers: the order of rounding and clamping is free
-    floor = tl.floor(code)
+def _nearest(x):
+    """round(x), half to even, of x that is not negative; as int32."""
+    floor = tl.floor(x)
     whole = floor.to(tl.int32)
-    rest = code - floor  # exact
+    rest = x - floor  # exact
     up = (rest > 0.5) | ((rest == 0.5) & (whole % 2 == 1))
     return whole + up.to(tl.int32)
+
+
+@triton.jit
+def _exact(x, scale, MIDDLE: tl.constexpr):
+    """x / scale + middle; of a zero scale the middle."""
+    step = scale.to(tl.float32)
+    return tl.where(step > 0.0, tl.div_rn(x, tl.where(step > 0.0, step, 1.0)), 0.0) + MIDDLE
+
+
+@triton.jit
+def _code(exact, MIDDLE: tl.constexpr):
+    """The nearest code, 0 .. 2 * middle, as int32: bounds are whole numbers, so clamping may come first."""
+    return _nearest(tl.minimum(tl.maximum(exact, 0.0), 2.0 * MIDDLE))
+
+
+@triton.jit
+def _cost(x, scale, inside, MIDDLE: tl.constexpr):
+    """float32: the squared error that a scale leaves, counted in whole parts of a step."""
+    exact = _exact(x, scale, MIDDLE)
+    parts = tl.abs(exact - _code(exact, MIDDLE).to(tl.float32)) * FINE
+    parts = _nearest(tl.minimum(parts, CLIPPED))
+    parts = tl.where(inside, parts, 0)  # those past the row's end lie in the middle of two codes
+    step = scale.to(tl.float32)
+    return tl.sum(parts * parts, axis=0).to(tl.float32) * step * step
+
+
+@triton.jit
+def _best(x, inside, BITS: tl.constexpr, MIDDLE: tl.constexpr):
+    """The scale of a half: packing.FACTORS, of equal ones the first."""
+    scale = _scale(x, 1.0, MIDDLE)
+    if BITS == 4:
+        least = _cost(x, scale, inside, MIDDLE)
+        for factor in tl.static_range(4):
+            other = _scale(x, 0.95 if factor == 0 else 0.9 if factor == 1 else 0.85 if factor == 2 else 0.8, MIDDLE)
+            cost = _cost(x, other, inside, MIDDLE)
+            scale = tl.where(cost < least, other, scale)
+            least = tl.minimum(cost, least)
+    return scale
 
 
 @triton.jit
 def _pack(low, high, codes, scales, channels, inside, HALF: tl.constexpr, BITS: tl.constexpr):
     """Writes one row: codes from `codes` on, two scales from `scales` on."""
     MIDDLE: tl.constexpr = 7.5 if BITS == 4 else 127.5
-    scale_low, scale_high = _scale(low, MIDDLE), _scale(high, MIDDLE)
-    code_low, code_high = _code(low, scale_low, MIDDLE), _code(high, scale_high, MIDDLE)
+    scale_low, scale_high = _best(low, inside, BITS, MIDDLE), _best(high, inside, BITS, MIDDLE)
+    code_low, code_high = _code(_exact(low, scale_low, MIDDLE), MIDDLE), _code(_exact(high, scale_high, MIDDLE), MIDDLE)
     if BITS == 4:
         tl.store(codes + channels, (code_low | (code_high << 4)).to(tl.uint8), mask=inside)
     else:

@@ -1,11 +1,14 @@
 """Contexts kept packed, and in a file beside an index: a corpus that was read once is not read again, in any process.
 
 Of a file that holds another text the common beginning is used: after an edit, what comes before it need not be read.
+A folder keeps the KEPT files that were used last: those of other models, presets and versions go in time.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ from selfroute.models.kv.prefix import EVERY, Prefix
 from selfroute.models.kv.presets import Preset
 from selfroute.models.kv.snapshot import load, save
 from selfroute.models.kv.states import States, take
+
+KEPT = 4
 
 
 class PackedContexts:
@@ -31,6 +36,9 @@ class PackedContexts:
         mark = place.word(self.fingerprint) if place else ""
         path = place.folder / f"{mark[:24]}.safetensors" if place else None
         kept = load(path, self._model, self._preset, mark).prefix if path else None
+        if path and kept:
+            with suppress(OSError):
+                os.utime(path)
         start = kept.nearest(kept.common(ids)) if kept else 0
         if kept is None or not start:
             cache, states = quantized_cache(self._model, self._preset, max_tokens=len(ids)), {}
@@ -73,4 +81,8 @@ def _keep(path: Path, prefix: Prefix, mark: str) -> tuple[str, ...]:
         save(path, prefix, mark)
     except OSError as error:
         return (f"what was read cannot be kept in {path.parent}: {error.strerror or error}",)
+    with suppress(OSError):
+        files = sorted(path.parent.glob("*.safetensors"), key=lambda file: file.lstat().st_mtime_ns)
+        for file in files[:-KEPT]:
+            file.unlink()
     return ()

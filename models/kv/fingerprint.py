@@ -11,7 +11,7 @@ import torch
 from selfroute.models.kv.presets import Preset, preset_of
 from selfroute.models.kv.statistics import FLOOR, STATS_TOKENS
 
-LAYOUT = 1  # of packed rows and of the file; raised when either changes
+LAYOUT = 2  # of packed rows and of the file; raised when either changes
 SAMPLES = 1024  # numbers that are looked at in each tensor of the weights
 
 

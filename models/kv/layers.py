@@ -132,6 +132,15 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
         self._write(keys, values, 0, host_known=True)
 
     def _write(self, keys: torch.Tensor, values: torch.Tensor, start: int, host_known: bool = False) -> None:
+        if not host_known and self._kernel_serves(keys):
+            from selfroute.models.kv.append import append
+
+            assert self.shift is not None and self.gain is not None
+            append(
+                keys, values, self.shift, self.gain, self.k.codes, self.k.scales, self.v.codes, self.v.scales,
+                self.position, bits=(self.bits.keys, self.bits.values),
+            )  # fmt: skip
+            return
         at = None
         if self.device.type == "cuda" and not host_known:
             at = self.position + torch.arange(keys.shape[2], device=self.device)
@@ -139,6 +148,16 @@ class PackedLayer(CacheLayerMixin):  # type: ignore[misc]
             keys = normalise(keys, self.shift, self.gain)
         self.k.write(keys, start, at)
         self.v.write(values, start, at)
+
+    def _kernel_serves(self, keys: torch.Tensor) -> bool:
+        """Whether so few tokens have come, on a GPU, that append.append packs them at once."""
+        if self.device.type != "cuda" or PLAIN in (self.bits.keys, self.bits.values) or self.k.on_host or keys.is_cpu:
+            return False
+        try:
+            from selfroute.models.kv.append import MAX_TOKENS
+        except ImportError:
+            return False
+        return keys.shape[2] <= MAX_TOKENS and self.k.dim == self.v.dim
 
     def advance(self, tokens: int) -> None:
         """Counts tokens that the replay of a captured graph has stored, and counted on the device."""

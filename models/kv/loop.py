@@ -5,6 +5,8 @@ At batch 1 the kernels of a step are done long before Python has launched them: 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,68 +27,87 @@ class Decoded:
     reason: str = ""
 
 
-def decode_loop(model: Any, cache: Any, first_token: torch.Tensor, n_tokens: int) -> Decoded:
-    """The n_tokens likeliest tokens behind first_token [B] or [B, 1], which the cache does not hold yet.
+class Steps:
+    """Iterates over the n_tokens likeliest tokens [B, 1] behind first_token, which the cache does not hold yet.
 
-    cache: of cache.quantized_cache, with tokens of sequences without padding; afterwards it holds first_token and all
-    but the last of those found. Steps run one by one until keys and values are packed. Raises ConfigError for no tokens
-    and ContextOverflowError when the cache has no room for them.
+    cache: of cache.quantized_cache, with tokens of sequences without padding; it holds all tokens but the last found,
+    also where the iteration is left early and closed. Steps run one by one until keys and values are packed. A token is
+    overwritten by the next. reason: why no graph is replayed, known once iteration has begun; empty when one is.
     """
+
+    def __init__(self, model: Any, cache: Any, first_token: torch.Tensor, n_tokens: int) -> None:
+        self.model, self.cache, self.n_tokens = model, cache, n_tokens
+        self.token = first_token.reshape(-1, 1).to(model.device)
+        self.reason = "no CUDA graph: too few tokens were there before"
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        left, token = self.n_tokens, self.token
+        while left and _waits(self.cache):
+            token = self._plain(token)
+            yield token
+            left -= 1
+        if left:
+            self.reason = _why_not(self.model, self.cache)
+            if not self.reason:
+                yield from self.packed(token, left)
+                return
+        for _ in range(left):
+            token = self._plain(token)
+            yield token
+
+    def _plain(self, token: torch.Tensor) -> torch.Tensor:
+        """One step as the model does it with the cache itself."""
+        with torch.inference_mode():
+            logits = self.model(input_ids=token, past_key_values=self.cache, use_cache=True).logits
+            found: torch.Tensor = logits[:, -1].argmax(-1, keepdim=True)
+            return found
+
+    def packed(self, token: torch.Tensor, n_tokens: int) -> Iterator[torch.Tensor]:
+        """The steps by the kernels."""
+        layers = [layer for layer in self.cache.layers if isinstance(layer, PackedLayer)]
+        for layer in layers:
+            layer._reserve(layer.length + n_tokens)
+        count = Count.of(layers[0].length, token.shape[0], self.model.device)
+        with torch.inference_mode(), stepping(self.model):
+            step = captured_step(self.model, self.cache, count, token)
+        self.reason, done = step.reason, 0
+        try:
+            while done < n_tokens:
+                with torch.inference_mode(), nullcontext() if step.graph is not None else stepping(self.model):
+                    token = step(token)
+                done += 1
+                yield token
+        finally:
+            with torch.inference_mode():
+                for layer in layers:
+                    layer.lengths.add_(done)
+                    layer.position.add_(done)
+                    layer.advance(done)
+
+
+def decode_loop(model: Any, cache: Any, first_token: torch.Tensor, n_tokens: int) -> Decoded:
+    """All tokens that Steps finds. Raises ConfigError for no tokens, ContextOverflowError when there is no room."""
     if n_tokens < 1:
         raise ConfigError(f"{n_tokens} tokens cannot be decoded", "one or more")
-    token = first_token.reshape(-1, 1).to(model.device)
-    found = torch.empty((token.shape[0], n_tokens), dtype=torch.int64, device=model.device)
-    with torch.inference_mode():
-        at, reason = 0, ""
-        while at < n_tokens and _waits(cache):
-            token, at = _plain(model, cache, token, found, at)
-        if at == n_tokens:
-            return Decoded(found, "no CUDA graph: too few tokens were there before")
-        if model.device.type != "cuda":
-            reason = "no CUDA graph: the model is not on a CUDA device"
-        else:
-            reason = unserved(cache)
-            reason = reason and f"no CUDA graph: {reason}"
-        if not reason:
-            return Decoded(found, packed_steps(model, cache, token, found, at))
-        while at < n_tokens:
-            token, at = _plain(model, cache, token, found, at)
-    return Decoded(found, reason)
+    steps = Steps(model, cache, first_token, n_tokens)
+    found = torch.empty((steps.token.shape[0], n_tokens), dtype=torch.int64, device=model.device)
+    for at, token in enumerate(steps):
+        found[:, at : at + 1] = token
+    return Decoded(found, steps.reason)
+
+
+def _why_not(model: Any, cache: Any) -> str:
+    """Why no step of this cache can be captured; empty when one can."""
+    if model.device.type != "cuda":
+        return "no CUDA graph: the model is not on a CUDA device"
+    reason = unserved(cache)
+    return reason and f"no CUDA graph: {reason}"
 
 
 def _waits(cache: Any) -> bool:
     """Whether some layer will pack what comes, but has not begun."""
     layers = (layer for layer in cache.layers if isinstance(layer, PackedLayer) and not layer.bits.plain)
     return any(not layer.is_initialized or not layer.packed or layer.gain is None for layer in layers)
-
-
-def _plain(model: Any, cache: Any, token: torch.Tensor, found: torch.Tensor, at: int) -> tuple[torch.Tensor, int]:
-    """One step as the model does it with the cache itself."""
-    logits = model(input_ids=token, past_key_values=cache, use_cache=True).logits
-    token = logits[:, -1].argmax(-1, keepdim=True)
-    found[:, at : at + 1] = token
-    return token, at + 1
-
-
-def packed_steps(model: Any, cache: Any, token: torch.Tensor, found: torch.Tensor, at: int) -> str:
-    """The rest of the steps by the kernels, into `found`; returns why they were not replayed, or nothing."""
-    left = found.shape[1] - at
-    packed = [layer for layer in cache.layers if isinstance(layer, PackedLayer)]
-    for layer in packed:
-        layer._reserve(layer.length + left)
-    tokens = packed[0].length
-    count = Count.of(tokens, token.shape[0], model.device)
-    with stepping(model):
-        captured = captured_step(model, cache, count, token)
-        while at < found.shape[1]:
-            token = captured(token)
-            found[:, at : at + 1] = token
-            at += 1
-    for layer in packed:
-        layer.lengths.add_(left)
-        layer.position.add_(left)
-        layer.advance(left)
-    return captured.reason
 
 
 def captured_step(model: Any, cache: Any, count: Count, token: torch.Tensor, view: Any = None) -> CapturedStep:
