@@ -1,0 +1,161 @@
+"""Arrays of many pages put together from the segments that hold them, each record checked when it is first read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from selfroute.memory.pages.base import Gathered, Record
+from selfroute.memory.pages.checksums import body_sum, head_sum
+from selfroute.memory.pages.rows import BODY, HEAD
+from selfroute.memory.pages.segments import Mapped, Segments
+from selfroute.models.paged.layout import Field, Layout
+
+_BLOCK = 32  # pages that are checked before they are copied, so that they are still in the processor's cache
+
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The rows of a model as they are at one moment. See Rows."""
+
+    mark: str
+    hashes: Sequence[str]
+    columns: Mapping[str, Places]
+    checked: NDArray[np.uint8]
+
+
+class Gathering:
+    """One request: pages by their places in `held`, or as records where the place is -1."""
+
+    def __init__(self, layout: Layout, names: Sequence[str], held: Held, segments: Segments) -> None:
+        self._layout, self._held, self._segments = layout, held, segments
+        self._mapped: dict[int, Mapped] = {}
+        self._fields = [layout.field(name) for name in names]
+        per_token = [field.per_token for field in self._fields]
+        self._parts = (BODY if any(per_token) else 0) | (0 if all(per_token) and per_token else HEAD)
+
+    def unfit(self, at: Places) -> Places:
+        """Those of the places (P,) whose row cannot be true, or whose bytes are not there."""
+        column = {name: values[at] for name, values in self._held.columns.items()}
+        # A length is only believed within what a record can be, so that nothing overflows.
+        n_tokens = np.clip(column["n_tokens"], 0, 1 << 32)
+        fits = (n_tokens == column["n_tokens"]) & (self._layout.record_bytes(n_tokens) == column["size"])
+        fits &= (column["offset"] >= 0) & (column["offset"] < 1 << 48) & (column["size"] < 1 << 40)
+        ends = column["offset"] + column["size"]
+        for segment in np.unique(column["segment"]).tolist():
+            here = fits & (column["segment"] == segment)
+            if here.any():
+                mapped = self._segments.mapped(segment, int(ends[here].max()))
+                fits[here] &= ends[here] <= (0 if mapped is None else len(mapped))
+                if mapped is not None:
+                    self._mapped[segment] = mapped  # it may be deleted by the time that it is read
+        return at[~fits]
+
+    def gather(self, at: Places, records: Sequence[Record | None]) -> tuple[Gathered, list[int]]:
+        """The arrays, and the places of pages that are not what was written: then the arrays are of no use.
+
+        at: (P,), each fit or -1. records: (P,), of the pages whose place is -1.
+        """
+        stored = np.flatnonzero(at >= 0)
+        lengths = np.zeros(len(at), np.int64)
+        lengths[stored] = self._held.columns["n_tokens"][at[stored]]
+        for i, record in enumerate(records):
+            if record is not None:
+                lengths[i] = record.n_tokens
+        starts = np.cumsum(lengths) - lengths
+        arrays = {
+            field.name: np.empty(((int(lengths.sum()) if field.per_token else len(at)), *field.shape), field.dtype)
+            for field in self._fields
+        }
+        gathered = Gathered(lengths.astype(np.int32), arrays)
+        for i, record in enumerate(records):
+            if record is not None:
+                self._copy_record(gathered, i, int(starts[i]), record)
+        damaged = [
+            place
+            for mapped, block in self._blocks(at, stored)
+            for place in self._copy_block(gathered, mapped, at, block, starts)
+        ]
+        return gathered, damaged
+
+    def _copy_record(self, gathered: Gathered, i: int, start: int, record: Record) -> None:
+        page = self._layout.view(record.data, record.n_tokens)
+        for field in self._fields:
+            array = gathered.arrays[field.name]
+            if field.per_token:
+                array[start : start + record.n_tokens] = page[field.name]
+            else:
+                array[i] = page[field.name]
+
+    def _blocks(self, at: Places, stored: Places) -> Iterator[tuple[Mapped, Places]]:
+        """(segment, positions in the request), in the order of the disk; small where records are to be checked."""
+        columns, checked = self._held.columns, self._held.checked
+        segments, offsets = columns["segment"][at[stored]], columns["offset"][at[stored]]
+        ordered = stored[np.lexsort((offsets, segments))]
+        for segment in np.unique(segments).tolist():
+            mapped = self._mapped.get(segment)
+            if mapped is None:
+                continue  # no pages but those of no bytes
+            here = ordered[columns["segment"][at[ordered]] == segment]
+            known = bool(np.all(checked[at[here]] & self._parts == self._parts))
+            for first in range(0, len(here), len(here) if known else _BLOCK):
+                yield mapped, here[first : first + (len(here) if known else _BLOCK)]
+
+    def _copy_block(self, gathered: Gathered, mapped: Mapped, at: Places, block: Places, starts: Places) -> list[int]:
+        """Copies the pages of a block that are as they were written; returns the places of the others."""
+        places = at[block]
+        todo = places[self._held.checked[places] & self._parts != self._parts].tolist()
+        damaged = [place for place in todo if not self._check(mapped, place)]
+        if damaged:
+            return damaged
+        offsets = self._held.columns["offset"][places]
+        n_tokens = self._held.columns["n_tokens"][places]
+        within = self._layout.places(n_tokens)
+        for field in self._fields:
+            array, sources = gathered.arrays[field.name], offsets + within[field.name]
+            if not array.nbytes:
+                continue
+            if field.per_token:
+                _copy_runs(array, mapped, sources, starts[block], n_tokens, field.n_bytes)
+            else:
+                _copy_rows(array, field, mapped, sources, block)
+        return []
+
+    def _check(self, mapped: Mapped, place: int) -> bool:
+        columns, held = self._held.columns, self._held
+        offset, end = int(columns["offset"][place]), int(columns["offset"][place] + columns["size"][place])
+        middle = offset + self._layout.head_bytes
+        of_page = held.mark, held.hashes[place], int(columns["n_tokens"][place])
+        parts = self._parts & ~int(held.checked[place])
+        if parts & HEAD and head_sum(mapped.bytes[offset:middle], *of_page) != columns["head_sum"][place]:
+            return False
+        if parts & BODY and body_sum(mapped.bytes[middle:end], *of_page) != columns["body_sum"][place]:
+            return False
+        held.checked[place] |= parts
+        return True
+
+
+def _copy_runs(
+    array: NDArray[np.generic], mapped: Mapped, sources: Places, starts: Places, n_tokens: Places, n_bytes: int
+) -> None:
+    """Copies the tokens of each page. Slices of memoryviews cost a third of what those of arrays do."""
+    target, source = memoryview(array.reshape(-1).view(np.uint8)), mapped.bytes
+    sizes = n_tokens * n_bytes
+    first = starts * n_bytes
+    for to, stop, begin, end in zip(
+        first.tolist(), (first + sizes).tolist(), sources.tolist(), (sources + sizes).tolist(), strict=True
+    ):
+        target[to:stop] = source[begin:end]
+
+
+def _copy_rows(array: NDArray[np.generic], field: Field, mapped: Mapped, sources: Places, block: Places) -> None:
+    """Copies a field that is as large in every page, at once."""
+    size = field.n_bytes
+    windows = as_strided(mapped.data, (len(mapped) - size + 1, size), (1, 1), writeable=False)
+    array.reshape(len(array), -1).view(np.uint8)[block] = windows[sources]
