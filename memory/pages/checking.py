@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from selfroute.memory.check import Checked, Problem
-from selfroute.memory.pages.checksums import body_sum, head_sum
+from selfroute.memory.pages.checksums import body_sum, head_sum, seed
 from selfroute.memory.pages.segments import Segments
 from selfroute.memory.pages.table import FILE, ModelRow, PageRow, PageTable
 from selfroute.models.paged.layout import Layout
@@ -74,10 +74,10 @@ def _wrong(
     if mapped is None or len(mapped) < end:
         return f"{segments.path(row.segment).name} is not there or too short"
     middle = row.offset + layout.head_bytes
-    of_page = model.mark, row.hash, row.n_tokens
-    if head_sum(mapped.bytes[row.offset : middle], *of_page) != row.head_sum:
+    own = seed(model.mark, row.hash, row.n_tokens)
+    if head_sum(mapped.bytes[row.offset : middle], own) != row.head_sum:
         return "its own part is not what was written"
-    if body_sum(mapped.bytes[middle:end], *of_page) != row.body_sum:
+    if body_sum(mapped.bytes[middle:end], own) != row.body_sum:
         return "its tokens' part is not what was written"
     return ""
 

@@ -11,7 +11,7 @@ from hashlib import blake2b
 import xxhash
 
 Bytes = bytes | memoryview
-_SIGN = 1 << 63
+_SIGN, _WRAP = 1 << 63, 1 << 64
 
 
 def mark(fingerprint: str, word: str) -> str:
@@ -19,19 +19,17 @@ def mark(fingerprint: str, word: str) -> str:
     return blake2b(fingerprint.encode("utf-8", "surrogatepass"), key=word.encode()[:64], digest_size=16).hexdigest()
 
 
-def head_sum(head: Bytes, mark: str, content_hash: str, n_tokens: int) -> int:
-    """xxh3 of 64 bits, as SQLite keeps it: signed."""
-    return _signed(xxhash.xxh3_64_intdigest(head, _seed(mark, content_hash, n_tokens)))
-
-
-def body_sum(body: Bytes, mark: str, content_hash: str, n_tokens: int) -> int:
-    """As head_sum(), told from it even where both parts are empty."""
-    return _signed(xxhash.xxh3_64_intdigest(body, _seed(mark, content_hash, n_tokens) ^ 1))
-
-
-def _seed(mark: str, content_hash: str, n_tokens: int) -> int:
+def seed(mark: str, content_hash: str, n_tokens: int) -> int:
+    """What both checksums of a page start from."""
     return xxhash.xxh3_64_intdigest(f"{mark}\0{content_hash}\0{n_tokens}".encode("utf-8", "surrogatepass"))
 
 
-def _signed(n: int) -> int:
-    return n - 2 * _SIGN if n >= _SIGN else n
+def head_sum(head: Bytes, seed: int) -> int:
+    """xxh3 of 64 bits, as SQLite keeps it: signed."""
+    found = xxhash.xxh3_64_intdigest(head, seed)
+    return found - _WRAP if found >= _SIGN else found
+
+
+def body_sum(body: Bytes, seed: int) -> int:
+    """As head_sum(), told from it even where both parts are empty."""
+    return head_sum(body, seed ^ 1)

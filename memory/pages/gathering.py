@@ -10,12 +10,14 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from selfroute.memory.pages.base import Gathered, Record
-from selfroute.memory.pages.checksums import body_sum, head_sum
+from selfroute.memory.pages.checksums import body_sum, head_sum, seed
 from selfroute.memory.pages.rows import BODY, HEAD
 from selfroute.memory.pages.segments import Mapped, Segments
 from selfroute.models.paged.layout import Field, Layout
 
 _BLOCK = 32  # pages that are checked before they are copied, so that they are still in the processor's cache
+
+_CHECKING = ("offset", "size", "n_tokens", "head_sum", "body_sum")
 
 Places = NDArray[np.int64]
 
@@ -55,7 +57,8 @@ class Gathering:
                 fits[here] &= ends[here] <= (0 if mapped is None else len(mapped))
                 if mapped is not None:
                     self._mapped[segment] = mapped  # it may be deleted by the time that it is read
-        return at[~fits]
+        unfit: Places = at[~fits]
+        return unfit
 
     def gather(self, at: Places, records: Sequence[Record | None]) -> tuple[Gathered, list[int]]:
         """The arrays, and the places of pages that are not what was written: then the arrays are of no use.
@@ -103,16 +106,14 @@ class Gathering:
             if mapped is None:
                 continue  # no pages but those of no bytes
             here = ordered[columns["segment"][at[ordered]] == segment]
-            known = bool(np.all(checked[at[here]] & self._parts == self._parts))
+            known = not self._parts & BODY or bool(np.all(checked[at[here]] & self._parts == self._parts))
             for first in range(0, len(here), len(here) if known else _BLOCK):
                 yield mapped, here[first : first + (len(here) if known else _BLOCK)]
 
     def _copy_block(self, gathered: Gathered, mapped: Mapped, at: Places, block: Places, starts: Places) -> list[int]:
         """Copies the pages of a block that are as they were written; returns the places of the others."""
         places = at[block]
-        todo = places[self._held.checked[places] & self._parts != self._parts].tolist()
-        damaged = [place for place in todo if not self._check(mapped, place)]
-        if damaged:
+        if damaged := self._damaged(mapped, places[self._held.checked[places] & self._parts != self._parts]):
             return damaged
         offsets = self._held.columns["offset"][places]
         n_tokens = self._held.columns["n_tokens"][places]
@@ -127,25 +128,27 @@ class Gathering:
                 _copy_rows(array, field, mapped, sources, block)
         return []
 
-    def _check(self, mapped: Mapped, place: int) -> bool:
-        columns, held = self._held.columns, self._held
-        offset, end = int(columns["offset"][place]), int(columns["offset"][place] + columns["size"][place])
-        middle = offset + self._layout.head_bytes
-        of_page = held.mark, held.hashes[place], int(columns["n_tokens"][place])
-        parts = self._parts & ~int(held.checked[place])
-        if parts & HEAD and head_sum(mapped.bytes[offset:middle], *of_page) != columns["head_sum"][place]:
-            return False
-        if parts & BODY and body_sum(mapped.bytes[middle:end], *of_page) != columns["body_sum"][place]:
-            return False
-        held.checked[place] |= parts
-        return True
+    def _damaged(self, mapped: Mapped, places: Places) -> list[int]:
+        """Those of the places whose records are not what was written; what is right is noted as checked."""
+        held, head_bytes, bytes_ = self._held, self._layout.head_bytes, mapped.bytes
+        columns = [held.columns[name][places].tolist() for name in _CHECKING]
+        parts = (self._parts & ~held.checked[places]).tolist()
+        damaged = []
+        for place, part, start, size, n_tokens, head, body in zip(places.tolist(), parts, *columns, strict=True):
+            own, middle = seed(held.mark, held.hashes[place], n_tokens), start + head_bytes
+            if (part & HEAD and head_sum(bytes_[start:middle], own) != head) or (
+                part & BODY and body_sum(bytes_[middle : start + size], own) != body
+            ):
+                damaged.append(place)
+        held.checked[places] |= np.where(np.isin(places, damaged), 0, self._parts).astype(np.uint8)
+        return damaged
 
 
 def _copy_runs(
     array: NDArray[np.generic], mapped: Mapped, sources: Places, starts: Places, n_tokens: Places, n_bytes: int
 ) -> None:
     """Copies the tokens of each page. Slices of memoryviews cost a third of what those of arrays do."""
-    target, source = memoryview(array.reshape(-1).view(np.uint8)), mapped.bytes
+    target, source = array.reshape(-1).view(np.uint8).data, mapped.bytes
     sizes = n_tokens * n_bytes
     first = starts * n_bytes
     for to, stop, begin, end in zip(

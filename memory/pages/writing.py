@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from selfroute.memory.pages.base import Record
-from selfroute.memory.pages.checksums import body_sum, head_sum
+from selfroute.memory.pages.checksums import body_sum, head_sum, seed
 from selfroute.memory.pages.segments import MAX_BYTES, Segments
 from selfroute.memory.pages.table import ModelRow, PageRow, PageTable
 from selfroute.models.paged.layout import Layout
@@ -31,9 +31,9 @@ class Writer:
         head = layout.head_bytes
         rows = []
         for content_hash, record in records.items():
-            of_page = model.mark, content_hash, record.n_tokens
+            own = seed(model.mark, content_hash, record.n_tokens)
             data = memoryview(record.data)
-            sums = head_sum(data[:head], *of_page), body_sum(data[head:], *of_page)
+            sums = head_sum(data[:head], own), body_sum(data[head:], own)
             rows.append(PageRow(0, content_hash, record.n_tokens, 0, 0, len(data), *sums))
         for some in self._placed(model.model, rows):
             segment, used = some[-1].segment, some[-1].offset + some[-1].size
