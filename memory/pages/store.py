@@ -153,16 +153,20 @@ class PageStore:
         """
         for page in pages:
             record = Record(page.n_tokens, layout.pack(page.arrays, page.n_tokens), page.seconds)
-            with self._shelf.lock:
-                if self.have(layout.fingerprint, [page.content_hash]):
-                    continue
-                if not self._pending:
-                    self._pending_since = time.monotonic()
-                self._pending.setdefault(layout.fingerprint, (layout, {}))[1][page.content_hash] = record
-                self._pending_bytes += len(record.data)
-                due = self._pending_bytes >= _BATCH_BYTES or time.monotonic() > self._pending_since + _BATCH_SECONDS
-            if due:
-                self.flush()
+            self.put_record(layout, page.content_hash, record)
+
+    def put_record(self, layout: Layout, content_hash: str, record: Record) -> None:
+        """Adds a page that is packed already. Raises what put() raises."""
+        with self._shelf.lock:
+            if self.have(layout.fingerprint, [content_hash]):
+                return
+            if not self._pending:
+                self._pending_since = time.monotonic()
+            self._pending.setdefault(layout.fingerprint, (layout, {}))[1][content_hash] = record
+            self._pending_bytes += len(record.data)
+            due = self._pending_bytes >= _BATCH_BYTES or time.monotonic() > self._pending_since + _BATCH_SECONDS
+        if due:
+            self.flush()
 
     def flush(self) -> None:
         """Writes what was put and is not yet written. What the budget has no room for is not kept.
@@ -183,15 +187,18 @@ class PageStore:
                 with self._shelf.lock:
                     self._flying = {}
 
-    def touch(self, fingerprint: str, hashes: Sequence[str], *, tier: str = DISK, encoded: int = 0) -> None:
-        """Counts a use of each of these pages, found in a tier, and of pages that had to be encoded. Never fails."""
+    def touch(
+        self, fingerprint: str, hashes: Sequence[str], *, found: Mapping[str, int] | None = None, encoded: int = 0
+    ) -> None:
+        """Counts a use of each of these pages; how many of them were found in which tier, by default all on the disk;
+        and how many had to be encoded. Never fails."""
         with self._shelf.lock, suppress(SelfRouteError):
             model = self._shelf.model(fingerprint)
             if model is None or not self.writable:
                 return
             at = model.rows.find(hashes)
             rows, number = model.rows.columns["row"][at[at >= 0]], model.model.model
-            hits = {tier: len(hashes), "": encoded}
+            hits = {**({DISK: len(hashes)} if found is None else found), "": encoded}
             self._shelf.reading(lambda table: table.touch(number, rows, hits), None)
 
     def pin(self, fingerprint: str, hashes: Iterable[str]) -> None:
@@ -260,6 +267,13 @@ class PageStore:
         """What is kept, by model, and how often pages were found. Raises SelfRouteError."""
         nothing = Stats(self.folder, budget_bytes=self.budget_bytes)
         return self._shelf.reading(lambda table: stats_of(table, self.folder, self.budget_bytes), nothing)
+
+    def pace(self, fingerprint: str) -> float | None:
+        """Tokens a second at which the pages of a model that are here were encoded; None when none are."""
+        for model in self.stats().models:
+            if model.fingerprint == fingerprint and model.tokens and model.seconds > 0:
+                return model.tokens / model.seconds
+        return None
 
     def close(self) -> None:
         """Writes what was put and closes the table. Raises what flush() raises, and is closed all the same."""
