@@ -1,0 +1,140 @@
+"""A process that is killed while it encodes, evicts or moves pages loses one batch at most, and leaves nothing torn."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import time
+from collections import Counter
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+
+from selfroute.memory.pages import writing
+from selfroute.memory.pages.made import is_made, made_hash, made_layout, made_page
+from selfroute.memory.pages.store import PageStore
+
+LAYOUT = made_layout()
+HASHES = [made_hash(str(i)) for i in range(300)]
+BATCH = 10
+ENCODE, EVICT, COLLECT = KINDS = ("encode", "evict", "collect")
+WORD = "a word"
+
+
+def work(kind: str, folder: Path, told: int) -> None:
+    """Puts pages, batch by batch, or drops and moves them and puts them back; tells of each batch that is kept."""
+    writing.MAX_BYTES = 150_000
+    with PageStore.open(folder, word=WORD) as store:
+        for first in range(0, len(HASHES), BATCH):
+            if kind == EVICT:
+                store.evict(store.stats().n_bytes * 2 // 3)
+            elif kind == COLLECT:
+                store.collect(HASHES[first // 2 :: 2])
+            store.put(LAYOUT, (made_page(LAYOUT, name) for name in HASHES[first : first + BATCH]))
+            store.flush()
+            os.write(told, b".")
+
+
+@dataclass(frozen=True)
+class Trial:
+    processes: ForkServerContext
+    full: Path
+    seconds: dict[str, float]
+
+    def run(self, kind: str, folder: Path, moment: float | None) -> tuple[int, int | None]:
+        """A run that is killed `moment` seconds after its first batch: the batches that it told of, its exit code."""
+        if kind != ENCODE:
+            shutil.copytree(self.full, folder)
+        reading, told = os.pipe()
+        process = self.processes.Process(target=told_of, args=(kind, folder, f"/proc/{os.getpid()}/fd/{told}"))
+        process.start()
+        n_kept = len(os.read(reading, 1))
+        if moment is not None:
+            time.sleep(moment)
+            process.kill()
+        process.join()
+        os.close(told)
+        while more := os.read(reading, 1000):
+            n_kept += len(more)
+        os.close(reading)
+        return n_kept, process.exitcode
+
+
+def told_of(kind: str, folder: Path, pipe: str) -> None:
+    work(kind, folder, os.open(pipe, os.O_WRONLY))
+
+
+@pytest.fixture(scope="module")
+def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["selfroute.memory.pages.made", "selfroute.memory.pages.store"])
+    folder = tmp_path_factory.mktemp("pages")
+    made = Trial(processes, folder / ENCODE, {})
+    for kind in KINDS:
+        started = time.perf_counter()
+        n_kept, code = made.run(kind, folder / kind, None)
+        made.seconds[kind] = time.perf_counter() - started
+        assert (n_kept, code) == (len(HASHES) // BATCH, 0)
+    return made
+
+
+def kill(trial: Trial, kind: str, folder: Path, moment: float) -> str:
+    """One run that is killed; returns how it ended."""
+    n_kept, code = trial.run(kind, folder, moment)
+    with PageStore.open(folder, word=WORD) as store:
+        checked = store.check_integrity()
+        assert checked.problems == ()
+        there = [name for name in HASHES if name in store.have("00", HASHES)]
+        found = store.gather(LAYOUT, there)
+        assert is_made(LAYOUT, there, found.lengths.tolist(), found.arrays)
+        if kind == ENCODE:
+            assert there[: n_kept * BATCH] == HASHES[: n_kept * BATCH]
+            assert len(there) in (n_kept * BATCH, (n_kept + 1) * BATCH, len(HASHES))
+        # Goes on as if nothing had happened.
+        store.put(LAYOUT, (made_page(LAYOUT, name) for name in HASHES))
+        store.flush()
+        store.collect(HASHES)
+        found = store.gather(LAYOUT, HASHES)
+        assert is_made(LAYOUT, HASHES, found.lengths.tolist(), found.arrays)
+        after = store.check_integrity()
+        assert after.problems == after.notes == ()
+        assert store.notes == ()
+    shutil.rmtree(folder)
+    return f"{kind}: {'ended' if code == 0 else 'killed'}"
+
+
+def kill_many(trial: Trial, folder: Path, n: int, seed: int) -> Counter[str]:
+    pick = random.Random(seed)
+    ends: Counter[str] = Counter()
+    for i in range(n):
+        kind = KINDS[i % len(KINDS)]
+        ends[kill(trial, kind, folder / str(i), pick.uniform(0.0, 0.8) * trial.seconds[kind])] += 1
+    assert {f"{kind}: killed" for kind in KINDS} <= set(ends), "no run was killed before its end"
+    return ends
+
+
+def test_20_kills_at_random_moments_tear_nothing(trial: Trial, tmp_path: Path) -> None:
+    kill_many(trial, tmp_path, 20, seed=1)
+
+
+@pytest.mark.slow
+def test_200_kills_at_random_moments_tear_nothing(trial: Trial, tmp_path: Path) -> None:
+    print(dict(kill_many(trial, tmp_path, 200, seed=2)))
+
+
+def test_a_run_that_is_killed_again_and_again_ends_whole(trial: Trial, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    n_there = 0
+    for share in (0.1, 0.2, 0.3, 0.4):
+        trial.run(ENCODE, folder, share * trial.seconds[ENCODE])
+        with PageStore.open(folder, word=WORD) as store:
+            assert len(store.have("00", HASHES)) >= n_there
+            n_there = len(store.have("00", HASHES))
+    assert trial.run(ENCODE, folder, None)[1] == 0
+    with PageStore.open(folder, word=WORD) as store:
+        assert store.have("00", HASHES) == set(HASHES)
+        assert store.check_integrity().problems == ()
