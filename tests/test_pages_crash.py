@@ -19,7 +19,7 @@ from selfroute.memory.pages.made import is_made, made_hash, made_layout, made_pa
 from selfroute.memory.pages.store import PageStore
 
 LAYOUT = made_layout()
-HASHES = [made_hash(str(i)) for i in range(300)]
+HASHES = [made_hash(str(i)) for i in range(150)]
 BATCH = 10
 ENCODE, EVICT, COLLECT = KINDS = ("encode", "evict", "collect")
 WORD = "a word"
@@ -27,7 +27,7 @@ WORD = "a word"
 
 def work(kind: str, folder: Path, told: int) -> None:
     """Puts pages, batch by batch, or drops and moves them and puts them back; tells of each batch that is kept."""
-    writing.MAX_BYTES = 150_000
+    writing.MAX_BYTES = 80_000
     with PageStore.open(folder, word=WORD) as store:
         for first in range(0, len(HASHES), BATCH):
             if kind == EVICT:

@@ -24,6 +24,8 @@ def check_pages(table: PageTable, segments: Segments) -> tuple[Checked, list[Pag
     """
     verified: Counter[str] = Counter()
     problems = [Problem(TABLE, what) for what in table.wrong()]
+    if n_unsound := table.n_unsound():
+        problems.append(Problem(TABLE, f"{n_unsound:,} rows cannot be what was written"))
     damaged: list[PageRow] = []
     known = table.segments()
     places: dict[int, list[tuple[int, int]]] = {}

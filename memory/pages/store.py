@@ -256,9 +256,8 @@ class PageStore:
         checked, damaged = found
         if mend and not checked.ok:
             with self._shelf.locked() as (table, writer):
-                if damaged:
-                    with self._shelf.lock:
-                        table.drop_damaged(damaged)
+                with self._shelf.lock:
+                    table.drop_damaged(damaged)
                 writer.drop_strays()
                 writer.reclaim()
         return checked

@@ -43,6 +43,17 @@ _SCHEMA = (
 )
 
 
+# Rows whose values are of the types that were written; SQLite does not notice a flipped bit.
+_SOUND = "typeof(hash) = 'text' AND " + " AND ".join(
+    f"typeof({name}) = '{kind}'"
+    for kind, names in (
+        ("integer", ("n_tokens", "segment", "offset", "size", "head_sum", "body_sum", "uses")),
+        ("real", ("seconds", "made", "last_use")),
+    )
+    for name in names
+)
+
+
 class NotOursError(Exception):
     """The file is another program's, or of another format. newer: a newer version of selfroute made it."""
 
@@ -154,14 +165,17 @@ class PageTable:
         """Pages of a model whose row is above `after`, in the order of rows. What is no row of ours is left out."""
         query = (
             "SELECT row, hash, n_tokens, segment, offset, size, head_sum, body_sum FROM pages"
-            " WHERE model = ? AND row > ? ORDER BY row"
+            f" WHERE model = ? AND row > ? AND {_SOUND} ORDER BY row"
         )
-        rows = self._db.execute(query, (model, after)).fetchall()
-        return [PageRow(*row) for row in rows if type(row[1]) is str and all(type(n) is int for n in row[2:])]
+        return [PageRow(*row) for row in self._db.execute(query, (model, after))]
+
+    def n_unsound(self) -> int:
+        """Rows of pages that cannot be what was written. They are never found."""
+        return self._number(f"SELECT COUNT(*) FROM pages WHERE NOT ({_SOUND})")
 
     def segments(self) -> dict[int, tuple[int, int, int]]:
         """Segment -> its model, the bytes that count of its file, and the bytes of pages among them."""
-        live = "SELECT segment, SUM(size) FROM pages GROUP BY segment"
+        live = f"SELECT segment, SUM(size) FROM pages WHERE {_SOUND} GROUP BY segment"
         sizes = dict(self._db.execute(live).fetchall())
         query = "SELECT segment, model, used FROM segments"
         return {segment: (model, used, sizes.get(segment, 0)) for segment, model, used in self._db.execute(query)}
@@ -185,7 +199,7 @@ class PageTable:
         self.fold()
         query = (
             "SELECT row, model, segment, size, seconds, made, last_use, uses, hash FROM pages"
-            " WHERE ? IS NULL OR model = ? ORDER BY row"
+            f" WHERE (? IS NULL OR model = ?) AND {_SOUND} ORDER BY row"
         )
         found = self._db.execute(query, (model, model)).fetchall()
         columns = list(zip(*found, strict=True)) or [()] * 9
@@ -198,7 +212,8 @@ class PageTable:
 
     def counts(self) -> list[tuple[int, int, int, int, float]]:
         """Of every model that has pages: model, pages, tokens, bytes, seconds that it took to encode them."""
-        query = "SELECT model, COUNT(*), SUM(n_tokens), SUM(size), SUM(seconds) FROM pages GROUP BY model"
+        totals = "COUNT(*), SUM(n_tokens), SUM(size), SUM(seconds)"
+        query = f"SELECT model, {totals} FROM pages WHERE {_SOUND} GROUP BY model"
         return self._db.execute(query).fetchall()
 
     def hits(self) -> dict[tuple[int, str], int]:
@@ -236,7 +251,7 @@ class PageTable:
                 (segment, model, used),
             )
             self._db.executemany(
-                "INSERT OR IGNORE INTO pages (model, hash, n_tokens, segment, offset, size, head_sum, body_sum,"
+                "INSERT OR REPLACE INTO pages (model, hash, n_tokens, segment, offset, size, head_sum, body_sum,"
                 " seconds, made, last_use) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 [(model, *page[1:], cost, now, now) for page, cost in zip(pages, seconds, strict=True)],
             )
@@ -252,6 +267,7 @@ class PageTable:
         places = [(page.row, page.segment, page.offset) for page in pages]
         with self.transaction():
             self._db.executemany("DELETE FROM pages WHERE row = ? AND segment = ? AND offset = ?", places)
+            self._db.execute(f"DELETE FROM pages WHERE NOT ({_SOUND})")
             self._has_dropped()
 
     def move(self, pages: Sequence[PageRow], model: int, segment: int, used: int) -> None:
