@@ -71,7 +71,7 @@ def told_of(kind: str, folder: Path, pipe: str) -> None:
 @pytest.fixture(scope="module")
 def trial(tmp_path_factory: pytest.TempPathFactory) -> Trial:
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["selfroute.memory.pages.made", "selfroute.memory.pages.store"])
+    processes.set_forkserver_preload(["pytest", "selfroute.memory.pages.made", "selfroute.memory.pages.store"])
     folder = tmp_path_factory.mktemp("pages")
     made = Trial(processes, folder / ENCODE, {})
     for kind in KINDS:

@@ -161,7 +161,7 @@ def write_some(folder: Path, first: int, word: str) -> None:
 
 def test_two_processes_share_a_store(tmp_path: Path) -> None:
     processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["selfroute.memory.pages.made", "selfroute.memory.pages.store"])
+    processes.set_forkserver_preload(["pytest", "selfroute.memory.pages.made", "selfroute.memory.pages.store"])
     folder = tmp_path / "pages"
     with PageStore.open(folder, word="w") as store:  # reads while they write, and writes a little itself
         running = [processes.Process(target=write_some, args=(folder, first, "w")) for first in (0, 80)]

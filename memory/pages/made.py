@@ -53,9 +53,10 @@ def made_arrays(layout: Layout, content_hash: str) -> dict[str, np.ndarray[tuple
     return arrays
 
 
-def made_page(layout: Layout, content_hash: str, seconds: float = 0.01) -> NewPage:
-    """A page to put into a store."""
-    return NewPage(content_hash, made_tokens(content_hash), made_arrays(layout, content_hash), seconds)
+def made_page(layout: Layout, content_hash: str, token_seconds: float = 1e-4) -> NewPage:
+    """A page to put into a store. token_seconds: that encoding a token of it is said to have taken."""
+    n_tokens = made_tokens(content_hash)
+    return NewPage(content_hash, n_tokens, made_arrays(layout, content_hash), n_tokens * token_seconds)
 
 
 def made_encoder(layout: Layout, seen: list[str] | None = None) -> Callable[[list[Chunk]], Sequence[Arrays]]:

@@ -294,9 +294,9 @@ class PageTable:
     def touch(self, model: int, rows: NDArray[np.int64], hits: dict[str, int]) -> None:
         """Notes that pages were used now, and where they were found. rows: (n,). Needs no lock."""
         rows = np.unique(rows)
-        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-        firsts, lasts = rows[np.r_[0, breaks]], rows[np.r_[breaks, len(rows)] - 1]
-        ranges = np.column_stack([firsts, lasts]).astype("<i8").tobytes() if len(rows) else b""
+        firsts = rows[np.diff(rows, prepend=-1) != 1]
+        lasts = rows[np.diff(rows, append=1 << 62) != 1]
+        ranges = np.column_stack([firsts, lasts]).astype("<i8").tobytes()
         with self.transaction():
             if ranges:
                 values = (model, time.time(), ranges)
