@@ -19,6 +19,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from selfroute.memory.pages.table import Worth
+
 _DAY = 86_400.0
 HORIZON = 7 * _DAY  # ahead
 R, ALPHA = 1.0, _DAY  # before anything is known: one use a day, and as sure of it as after one day
@@ -40,6 +42,25 @@ def p_reuse(uses: Floats, ages: Floats, silences: Floats) -> Floats:
 def values(uses: Floats, ages: Floats, silences: Floats, seconds: Floats, sizes: NDArray[np.int64]) -> Floats:
     """Expected seconds saved a byte, of each page. seconds: to encode it again; sizes: bytes. All (P,)."""
     return p_reuse(uses, ages, silences) * seconds / np.maximum(sizes, 1)
+
+
+def of_kept(worth: Worth) -> Floats:
+    """The value of each page that is kept."""
+    return with_new(worth, -1, 0.0, 0)[0]
+
+
+def with_new(worth: Worth, model: int, seconds: float, n_bytes: int) -> tuple[Floats, float]:
+    """The values of the pages that are kept, and that of new ones of a model, so many bytes that took so long.
+
+    How long one page took is mostly the machine's mood. So all of a model's count as equally fast, by the byte.
+    """
+    models, at = np.unique(np.append(worth.models, model), return_inverse=True)
+    all_seconds = np.bincount(at, np.append(worth.seconds, seconds), len(models))
+    all_bytes = np.bincount(at, np.append(worth.sizes, n_bytes), len(models))
+    pace = all_seconds / np.maximum(all_bytes, 1)
+    kept = values(worth.uses, worth.ages, worth.silences, pace[at[:-1]] * worth.sizes, worth.sizes)
+    none = np.zeros(1)
+    return kept, float(p_reuse(none, none, none)[0] * pace[at[-1]])
 
 
 def worst(values: Floats, sizes: NDArray[np.int64], n_bytes: int, may_go: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -219,7 +219,7 @@ class PageStore:
         with self._shelf.locked() as (table, writer):
             worth = self._worth(table)
             excess = int(worth.sizes.sum()) - to_bytes
-            gone = eviction.worst(_values(worth), worth.sizes, excess, self._may_go(table, worth))
+            gone = eviction.worst(eviction.of_kept(worth), worth.sizes, excess, self._may_go(table, worth))
             self._drop(table, worth, gone)
             writer.reclaim(to_bytes)
             return len(gone)
@@ -307,35 +307,37 @@ class PageStore:
     def _append(self, table: PageTable, writer: Writer, layout: Layout, records: Mapping[str, Record]) -> None:
         model = self._shelf.model_to_write(table, layout)
         fresh = {name: record for name, record in records.items() if name not in model.rows.at}
-        n_bytes = sum(len(record.data) for record in fresh.values())
-        if fresh and self._has_room(table, writer, fresh, n_bytes):
-            writer.append(model.model, layout, fresh)
+        if not fresh:
+            return
+        room = self._room(table, writer, model.model.model, list(fresh.values()))
+        ends = np.cumsum([len(record.data) for record in fresh.values()])
+        fits = dict(list(fresh.items())[: int(np.searchsorted(ends, room, side="right"))])
+        if fits:
+            writer.append(model.model, layout, fits)
 
-    def _has_room(self, table: PageTable, writer: Writer, fresh: Mapping[str, Record], n_bytes: int) -> bool:
-        """Whether so many bytes fit the budget, after pages of clearly less value were dropped for them.
+    def _room(self, table: PageTable, writer: Writer, model: int, fresh: Sequence[Record]) -> int:
+        """The bytes that the budget has room for, after pages of clearly less value were dropped for new ones.
 
         Of a corpus that is larger than the budget, what came first stays, so that each reading finds as much as fits;
         dropping the oldest instead would find nothing.
         """
-        budget = self.budget_bytes
+        n_bytes = sum(len(record.data) for record in fresh)
         with self._shelf.lock:
-            used = table.used_bytes()
-        if budget is None or used + n_bytes <= budget:
-            return True
+            free = n_bytes if self.budget_bytes is None else self.budget_bytes - table.used_bytes()
+        if self.budget_bytes is None or n_bytes <= free:
+            return free
         worth = self._worth(table)
-        live, of_all = int(worth.sizes.sum()), _values(worth)
-        if live + n_bytes > budget:
-            nothing = np.zeros(1)
-            seconds = np.array([sum(record.seconds for record in fresh.values())])
-            own = eviction.values(nothing, nothing, nothing, seconds, np.array([n_bytes]))
-            less = self._may_go(table, worth) & (of_all * eviction.GAIN < own[0])
-            gone = eviction.worst(of_all, worth.sizes, live + n_bytes - budget + int(budget * _SLACK), less)
-            if live - int(worth.sizes[gone].sum()) + n_bytes > budget:
-                return False
+        live = int(worth.sizes.sum())
+        if live + n_bytes > self.budget_bytes:
+            of_all, own = eviction.with_new(worth, model, sum(record.seconds for record in fresh), n_bytes)
+            less = self._may_go(table, worth) & (of_all * eviction.GAIN < own)
+            excess = live + n_bytes - self.budget_bytes + int(self.budget_bytes * _SLACK)
+            gone = eviction.worst(of_all, worth.sizes, excess, less)
             self._drop(table, worth, gone)
-        writer.reclaim(budget - n_bytes)
+            live -= int(worth.sizes[gone].sum())
+        writer.reclaim(max(live, self.budget_bytes - n_bytes))
         with self._shelf.lock:
-            return table.used_bytes() + n_bytes <= budget
+            return self.budget_bytes - table.used_bytes()
 
     def _worth(self, table: PageTable) -> Worth:
         with self._shelf.lock:
@@ -366,10 +368,6 @@ class PageStore:
             if self.writable:
                 with suppress(SelfRouteError):
                     self._shelf.reading(lambda table: table.drop_damaged(pages), None)
-
-
-def _values(worth: Worth) -> NDArray[np.float64]:
-    return eviction.values(worth.uses, worth.ages, worth.silences, worth.seconds, worth.sizes)
 
 
 def _runs(starts: NDArray[np.int64], stops: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

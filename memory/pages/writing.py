@@ -56,12 +56,9 @@ class Writer:
         Raises OSError, sqlite3.Error where there is no room to do so; then what is not done stays as it is.
         """
 
-        def garbage(segment: int) -> int:
-            _, used, live = known[segment]
-            return used - live
-
         known = self._known()
-        for segment in sorted(known, key=garbage, reverse=True):
+        order = sorted((live > 0, live - used, segment) for segment, (_, used, live) in known.items())
+        for *_, segment in order:  # first those that cost nothing
             known = self._known()  # what was moved lies in one of them
             model, used, live = known[segment]
             too_much = to_bytes is not None and sum(used for _, used, _ in known.values()) > to_bytes
