@@ -170,7 +170,7 @@ def test_a_segment_that_is_gone_is_encoded_again(folder: Path) -> None:
         assert store.check_integrity().ok
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "header", "pages", "foreign"])
+@pytest.mark.parametrize("damage", ["empty", "text", "header", "read-only", "pages", "foreign"])
 def test_a_table_that_cannot_be_read_is_made_anew(folder: Path, damage: str) -> None:
     path = folder / FILE
     if damage == "empty":
@@ -179,6 +179,8 @@ def test_a_table_that_cannot_be_read_is_made_anew(folder: Path, damage: str) -> 
         path.write_bytes(b"This is no database." * 1000)
     elif damage == "header":
         flip(path, 3)
+    elif damage == "read-only":
+        flip(path, 18, 4)  # the version that may write it
     elif damage == "pages":
         data = bytearray(path.read_bytes())
         data[4096:] = bytes(len(data) - 4096)

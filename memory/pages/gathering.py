@@ -17,7 +17,8 @@ from selfroute.models.paged.layout import Field, Layout
 
 _BLOCK = 32  # pages that are checked before they are copied, so that they are still in the processor's cache
 
-_CHECKING = ("offset", "size", "n_tokens", "head_sum", "body_sum")
+_CHECKING = ("size", "n_tokens", "head_sum", "body_sum")
+_HEADS_BYTES = 64 << 20  # read at once
 
 Places = NDArray[np.int64]
 
@@ -82,8 +83,8 @@ class Gathering:
                 self._copy_record(gathered, i, int(starts[i]), record)
         damaged = [
             place
-            for mapped, block in self._blocks(at, stored)
-            for place in self._copy_block(gathered, mapped, at, block, starts)
+            for source, offsets, block in self._blocks(at, stored)
+            for place in self._copy_block(gathered, source, offsets, block, at, starts)
         ]
         return gathered, damaged
 
@@ -96,8 +97,12 @@ class Gathering:
             else:
                 array[i] = page[field.name]
 
-    def _blocks(self, at: Places, stored: Places) -> Iterator[tuple[Mapped, Places]]:
-        """(segment, positions in the request), in the order of the disk; small where records are to be checked."""
+    def _blocks(self, at: Places, stored: Places) -> Iterator[tuple[Mapped, Places, Places]]:
+        """(bytes, where in them each record begins, positions in the request), in the order of the disk.
+
+        Blocks are small where records are to be checked. Where nothing of the tokens is wanted the records' first parts
+        are read by themselves: a mapping would be brought in page by page around each.
+        """
         columns, checked = self._held.columns, self._held.checked
         segments, offsets = columns["segment"][at[stored]], columns["offset"][at[stored]]
         ordered = stored[np.lexsort((offsets, segments))]
@@ -106,16 +111,27 @@ class Gathering:
             if mapped is None:
                 continue  # no pages but those of no bytes
             here = ordered[columns["segment"][at[ordered]] == segment]
-            known = not self._parts & BODY or bool(np.all(checked[at[here]] & self._parts == self._parts))
-            for first in range(0, len(here), len(here) if known else _BLOCK):
-                yield mapped, here[first : first + (len(here) if known else _BLOCK)]
+            known = bool(np.all(checked[at[here]] & self._parts == self._parts))
+            size, heads = len(here) if known else _BLOCK, not self._parts & BODY
+            if heads:
+                size = max(1, _HEADS_BYTES // max(1, self._layout.head_bytes))
+            for first in range(0, len(here), size):
+                block = here[first : first + size]
+                own = columns["offset"][at[block]]
+                read = self._segments.heads(segment, own.tolist(), self._layout.head_bytes) if heads else None
+                if read is None:
+                    yield mapped, own, block
+                else:
+                    yield read, np.arange(len(block)) * self._layout.head_bytes, block
 
-    def _copy_block(self, gathered: Gathered, mapped: Mapped, at: Places, block: Places, starts: Places) -> list[int]:
+    def _copy_block(
+        self, gathered: Gathered, source: Mapped, offsets: Places, block: Places, at: Places, starts: Places
+    ) -> list[int]:
         """Copies the pages of a block that are as they were written; returns the places of the others."""
         places = at[block]
-        if damaged := self._damaged(mapped, places[self._held.checked[places] & self._parts != self._parts]):
+        todo = self._held.checked[places] & self._parts != self._parts
+        if damaged := self._damaged(source, offsets[todo], places[todo]):
             return damaged
-        offsets = self._held.columns["offset"][places]
         n_tokens = self._held.columns["n_tokens"][places]
         within = self._layout.places(n_tokens)
         for field in self._fields:
@@ -123,15 +139,15 @@ class Gathering:
             if not array.nbytes:
                 continue
             if field.per_token:
-                _copy_runs(array, mapped, sources, starts[block], n_tokens, field.n_bytes)
+                _copy_runs(array, source, sources, starts[block], n_tokens, field.n_bytes)
             else:
-                _copy_rows(array, field, mapped, sources, block)
+                _copy_rows(array, field, source, sources, block)
         return []
 
-    def _damaged(self, mapped: Mapped, places: Places) -> list[int]:
+    def _damaged(self, source: Mapped, offsets: Places, places: Places) -> list[int]:
         """Those of the places whose records are not what was written; what is right is noted as checked."""
-        held, head_bytes, bytes_ = self._held, self._layout.head_bytes, mapped.bytes
-        columns = [held.columns[name][places].tolist() for name in _CHECKING]
+        held, head_bytes, bytes_ = self._held, self._layout.head_bytes, source.bytes
+        columns = [offsets.tolist(), *(held.columns[name][places].tolist() for name in _CHECKING)]
         parts = (self._parts & ~held.checked[places]).tolist()
         damaged = []
         for place, part, start, size, n_tokens, head, body in zip(places.tolist(), parts, *columns, strict=True):

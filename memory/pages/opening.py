@@ -18,8 +18,12 @@ from selfroute.memory.pages.table import FILE, FORMAT, NotOursError, PageTable
 FOLDER = "pages"  # in the folder of the index
 LOCK = "lock"
 _POLL_SECONDS = 0.005
-# What SQLite says of a file that holds something else than was written. Other failures are the machine's.
-_DAMAGE = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH}
+# What SQLite says of a file that holds something else than was written. Other failures are the machine's. That it is
+# read-only, in a folder that is not, is what a flipped bit of its header says.
+_DAMAGE = {
+    sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_MISMATCH,
+    sqlite3.SQLITE_READONLY,
+}  # fmt: skip
 
 
 def prepared(folder: Path) -> bool:

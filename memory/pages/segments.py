@@ -26,11 +26,11 @@ _OPENING = os.O_CLOEXEC | os.O_NOFOLLOW  # a corpus may bring a link along; it m
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """A segment in memory, as long as it was when it was mapped. bytes and data are the same memory."""
+    """A segment in memory, as long as it was when it was mapped, or parts of one. bytes, data: the same memory."""
 
     bytes: memoryview
     data: NDArray[np.uint8]
-    map: mmap.mmap
+    map: mmap.mmap | None = None
 
     def __len__(self) -> int:
         return len(self.bytes)
@@ -70,6 +70,21 @@ class Segments:
         self._mapped[segment] = found = Mapped(view, np.frombuffer(view, np.uint8), held)
         return found
 
+    def heads(self, segment: int, offsets: Sequence[int], size: int) -> Mapped | None:
+        """`size` bytes from each offset on, one after another; None where not all can be read from the file, which may
+        be deleted by now."""
+        try:
+            fd = os.open(self.path(segment), os.O_RDONLY | _OPENING)
+        except OSError:
+            return None
+        try:
+            view = memoryview(b"".join([os.pread(fd, size, offset) for offset in offsets]))
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        return Mapped(view, np.frombuffer(view, np.uint8)) if len(view) == len(offsets) * size else None
+
     def write(self, segment: int, offset: int, records: Sequence[bytes | memoryview], *, new: bool) -> None:
         """Writes records one after another and flushes them to the disk. new: the segment is made.
 
@@ -106,7 +121,7 @@ class Segments:
     def will_need(self, segment: int, start: int, stop: int) -> None:
         """Has the system read these bytes ahead, without waiting for it."""
         found = self.mapped(segment, stop)
-        if found is not None and start < min(stop, len(found)):
+        if found is not None and found.map is not None and start < min(stop, len(found)):
             first = start // mmap.PAGESIZE * mmap.PAGESIZE
             with suppress(OSError):
                 found.map.madvise(mmap.MADV_WILLNEED, first, min(stop, len(found)) - first)
