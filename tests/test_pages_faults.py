@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from selfroute.errors import IndexLockedError, IndexVersionError, SelfRouteError
+from selfroute.errors import IndexCorruptError, IndexLockedError, IndexVersionError, SelfRouteError
 from selfroute.memory.lock import WriterLock
 from selfroute.memory.pages import writing
 from selfroute.memory.pages.base import MissingPages
@@ -170,7 +170,7 @@ def test_a_segment_that_is_gone_is_encoded_again(folder: Path) -> None:
         assert store.check_integrity().ok
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "header", "read-only", "pages", "foreign"])
+@pytest.mark.parametrize("damage", ["empty", "text", "header", "pages", "foreign"])
 def test_a_table_that_cannot_be_read_is_made_anew(folder: Path, damage: str) -> None:
     path = folder / FILE
     if damage == "empty":
@@ -179,8 +179,6 @@ def test_a_table_that_cannot_be_read_is_made_anew(folder: Path, damage: str) -> 
         path.write_bytes(b"This is no database." * 1000)
     elif damage == "header":
         flip(path, 3)
-    elif damage == "read-only":
-        flip(path, 18, 4)  # the version that may write it
     elif damage == "pages":
         data = bytearray(path.read_bytes())
         data[4096:] = bytes(len(data) - 4096)
@@ -217,6 +215,19 @@ def test_a_table_that_is_damaged_while_it_is_open(folder: Path) -> None:
             except SelfRouteError as error:
                 assert error.hint
         assert right(store, HASHES)
+
+
+def test_a_table_that_says_it_may_not_be_written_is_read_and_then_made_anew(folder: Path) -> None:
+    flip(folder / FILE, 18, 4)  # the version of SQLite that may write it
+    with PageStore.open(folder) as store:
+        assert right(store, HASHES)
+        put(store, [made_hash("new")])
+        with pytest.raises(IndexCorruptError):
+            store.flush()
+        put(store, HASHES)
+        store.flush()
+        assert right(store, HASHES)
+        assert store.check_integrity().ok
 
 
 def test_a_store_that_is_deleted_while_it_is_open(folder: Path) -> None:
