@@ -67,7 +67,7 @@ def write(directory: Path, arrays: Arrays, generation: int) -> ArrayFile:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(directory / name)
-        _sync_folder(directory)
+        sync_folder(directory)
     except OSError as error:
         raise SelfRouteError(
             f"cannot write {temporary}: {error.strerror}",
@@ -99,7 +99,7 @@ def sweep(directory: Path, keep: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def _sync_folder(directory: Path) -> None:
+def sync_folder(directory: Path) -> None:
     """Flushes the folder's entries, so that a rename survives a power cut."""
     fd = os.open(directory, os.O_RDONLY)
     try:

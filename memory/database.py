@@ -1,4 +1,4 @@
-"""The file of an index's database: where it lies, and how it is opened, made and deleted."""
+"""The file of a database: an index's unless another name is given. How it is opened, made and deleted."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ DATABASE = "index.sqlite"
 _BUSY_SECONDS = 10.0
 
 
-def connect(directory: Path, *, create: bool) -> sqlite3.Connection:
+def connect(directory: Path, *, create: bool, name: str = DATABASE) -> sqlite3.Connection:
     """A connection for any thread, which waits _BUSY_SECONDS for others.
 
     Raises ValueError for a link, sqlite3.Error.
     """
-    path = directory / DATABASE
-    if any(file.is_symlink() for file in _files(directory)):
+    path = directory / name
+    if any(file.is_symlink() for file in _files(directory, name)):
         raise ValueError(f"{path.name} is a link")  # a corpus brought it along; it may lead anywhere
     return sqlite3.connect(
         _uri(path, create), uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -38,20 +38,20 @@ def log_ahead(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA synchronous = NORMAL")
 
 
-def remove(directory: Path) -> None:
+def remove(directory: Path, name: str = DATABASE) -> None:
     """Deletes a database, so that the next one starts from nothing. Only for the one who holds the writer's lock."""
-    for path in _files(directory):
+    for path in _files(directory, name):
         path.unlink(missing_ok=True)
 
 
-def _files(directory: Path) -> list[Path]:
-    return [directory / f"{DATABASE}{ending}" for ending in ("", "-wal", "-shm")]
+def _files(directory: Path, name: str) -> list[Path]:
+    return [directory / f"{name}{ending}" for ending in ("", "-wal", "-shm")]
 
 
 def _uri(path: Path, create: bool) -> str:
     """Where nothing can be written the file is taken as it lies, unless a log has to be read with it."""
     if os.access(path.parent, os.W_OK):
         return f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
-    log = path.with_name(f"{DATABASE}-wal")
+    log = path.with_name(f"{path.name}-wal")
     alone = not log.exists() or not log.stat().st_size
     return f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}"

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from selfroute import __version__
-from selfroute.router import cli_eval, cli_router
+from selfroute.router import cli_eval, cli_pages, cli_router
 from selfroute.router.cli_ending import run
 from selfroute.router.options import (
     Budget,
@@ -389,6 +389,7 @@ def models(
 
 
 app.command("eval")(cli_eval.eval_cases)
+app.command()(cli_pages.pages)
 app.add_typer(cli_router.app, name="router")
 
 

@@ -1,0 +1,1 @@
+"""Pages: chunks as a model has encoded them, kept by content on the disk and brought back into memory."""
