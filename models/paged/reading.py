@@ -7,7 +7,7 @@ same bits, however they were loaded; whoever sorts them by key has that for ever
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,6 +144,12 @@ class GlobalRead:
         )
         gate = np.logaddexp(np.float32(0), self._linear("pointer.gate", at[0])[0, 0])
         null = float(self._linear("pointer.null", at[0])[0, 0] + self._w["pointer.null_size"][0] * np.float32(size))
+        row = self.rows[END]
+
+        def ends_of(page: int) -> Floats:
+            part = {name: arrays[name][offsets[page] : offsets[page + 1]] for name in _names(row)}
+            return row.scores(part, end)[0]
+
         lengths = np.diff(offsets)
         of_page = (arrays[PAGE].astype(np.float32) @ page[0]) * gate
         starts = self._scores(START, start, arrays)[0] + np.repeat(of_page, lengths)
@@ -152,7 +158,7 @@ class GlobalRead:
         p = np.exp(starts - np.float32(most))
         of_pages = np.add.reduceat(p, offsets[:-1])
         total = float(of_pages.sum(dtype=np.float64)) + math.exp(null - most)
-        spans = self._spans(starts, end, arrays, offsets, null, p / np.float32(total), n_spans)
+        spans = best_spans(starts, ends_of, offsets, null, most + math.log(total), n_spans)
         shares = of_pages.astype(np.float64) / max(1e-30, float(of_pages.sum(dtype=np.float64)))
         with np.errstate(divide="ignore"):
             logits = np.log(of_pages) + np.float32(most)
@@ -166,43 +172,6 @@ class GlobalRead:
             float(-(positive * np.log(positive)).sum()),
             tuple(float(share[best]) for share in attended),
         )
-
-    def _spans(
-        self,
-        starts: Floats,
-        end: Floats,
-        arrays: Arrays,
-        offsets: NDArray[np.int64],
-        null: float,
-        p: Floats,
-        n_spans: int,
-    ) -> list[PageSpan]:
-        """The best span of the best start's page first, then those of the next best starts that overlap none."""
-        n = min(N_STARTS, len(starts))
-        candidates = np.argpartition(-starts, n - 1)[:n]
-        candidates = candidates[np.lexsort((candidates, -starts[candidates]))]
-        found: list[PageSpan] = []
-        taken: list[tuple[int, int]] = []
-        ends: dict[int, Floats] = {}
-        for start in candidates.tolist():
-            if len(found) >= n_spans or not np.isfinite(starts[start]):
-                break
-            page = int(np.searchsorted(offsets, start, "right")) - 1
-            begin, stop = int(offsets[page]), int(offsets[page + 1])
-            if page not in ends:
-                part = {name: arrays[name][begin:stop] for name in _names(self.rows[END])}
-                ends[page] = self.rows[END].scores(part, end)[0]
-                ends[page][0] = ends[page][-1] = -np.inf
-            if not found:
-                start = begin + _best_start(starts[begin:stop], ends[page])
-            here = ends[page][start - begin : start - begin + MAX_ANSWER]
-            last = start + int(here.argmax())
-            if any(start <= b and last >= a for a, b in taken):
-                continue
-            taken.append((start, last))
-            inside = start - begin - 1
-            found.append(PageSpan(page, inside, inside + last - start, float(p[start]), float(starts[start]) - null))
-        return found
 
     def _scores(self, name: str, query: Floats, arrays: Arrays, head: int | None = None) -> Floats:
         """(q, n) products of queries with all rows, block by block."""
@@ -221,6 +190,44 @@ class GlobalRead:
         centred = x - x.mean(-1, keepdims=True)
         scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + np.float32(1e-5))
         return scaled * self._w[name + ".weight"] + self._w[name + ".bias"]
+
+
+def best_spans(
+    starts: Floats,
+    ends_of: Callable[[int], Floats],
+    offsets: NDArray[np.int64],
+    null: float,
+    total: float,
+    n_spans: int,
+) -> list[PageSpan]:
+    """The best span of the best start's page first, then those of the next best starts that overlap none.
+
+    starts: (n,) logits of all tokens. ends_of: the end logits of a page's tokens. total: log of the sum of exp of all
+    starts and the null option.
+    """
+    n = min(N_STARTS, len(starts))
+    candidates = np.argpartition(-starts, n - 1)[:n]
+    candidates = candidates[np.lexsort((candidates, -starts[candidates]))]
+    found: list[PageSpan] = []
+    taken: list[tuple[int, int]] = []
+    ends: dict[int, Floats] = {}
+    for start in candidates.tolist():
+        if len(found) >= n_spans or not np.isfinite(starts[start]):
+            break
+        page = int(np.searchsorted(offsets, start, "right")) - 1
+        begin, stop = int(offsets[page]), int(offsets[page + 1])
+        if page not in ends:
+            ends[page] = ends_of(page)
+            ends[page][0] = ends[page][-1] = -np.inf
+        if not found:
+            start = begin + _best_start(starts[begin:stop], ends[page])
+        last = start + int(ends[page][start - begin : start - begin + MAX_ANSWER].argmax())
+        if any(start <= b and last >= a for a, b in taken):
+            continue
+        taken.append((start, last))
+        score = float(starts[start])
+        found.append(PageSpan(page, start - begin - 1, last - begin - 1, math.exp(score - total), score - null))
+    return found
 
 
 def _best_start(start: Floats, end: Floats) -> int:

@@ -115,7 +115,9 @@ class PagedRuntime:
         segments = np.full_like(tokens, segment)
         if second is not None:
             segments[:, second:] = PAGE
-        x: NDArray[np.float32] = self._session.run(["states"], {"word": self._words.rows(tokens), "segment": segments})[0]
+        x: NDArray[np.float32] = self._session.run(["states"], {"word": self._words.rows(tokens), "segment": segments})[
+            0
+        ]
         return x[0]
 
     def encode_ids(self, pages: Sequence[Sequence[int]]) -> list[Arrays]:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from selfroute.models.paged.model import Pages
+from selfroute.models.paged.exact import together
 from selfroute.models.training.paged_haystack import Batch, Haystack, collate
 from selfroute.models.training.paged_loss import quantized, right
 from selfroute.models.training.paged_tasks import SHARES, TASKS, Tasks
-from selfroute.models.training.paged_tasks_keys import Size, pairs_of, ASK_PAIR, PAIRS
+from selfroute.models.training.paged_tasks_keys import ASK_PAIR, PAIRS, Size, pairs_of
 
 SEED = 987_654_321
 N_QUESTIONS = 128
@@ -81,13 +81,3 @@ def scores(trainer: Any, suite: Suite) -> dict[str, object]:
         result[name] = row
     trainer.model.train()
     return result
-
-
-def together(parts: list[Pages]) -> Pages:
-    """Pages encoded apart as one set."""
-    n = len(parts[0].keys)
-    return Pages(
-        tuple(torch.cat([p.keys[i] for p in parts], 1) for i in range(n)),
-        tuple(torch.cat([p.values[i] for p in parts], 1) for i in range(n)),
-        *(torch.cat([getattr(p, name) for p in parts], 1) for name in ("start", "end", "page", "real")),
-    )

@@ -1,4 +1,4 @@
-"""Tasks of running text: what follows a few words, and prepared questions over the passages of many articles or files."""
+"""Tasks of running text: what follows a few words, and prepared questions over many passages."""
 
 from __future__ import annotations
 
