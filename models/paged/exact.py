@@ -17,7 +17,7 @@ from torch import Tensor
 from selfroute.models.kv import packing
 from selfroute.models.kv.presets import PLAIN, preset_of
 from selfroute.models.paged.heads import Logits
-from selfroute.models.paged.model import PagedReader, Pages
+from selfroute.models.paged.model import PagedReader, Pages, together
 from selfroute.models.paged.reading import PageSpan, best_spans
 
 BATCH, ROUND_TO = 64, 16  # pages in a batch; lengths are rounded up to multiples
@@ -107,16 +107,6 @@ class ExactReader:
             through(made.page, PLAIN),
             made.real[:, :n],
         )
-
-
-def together(parts: Sequence[Pages]) -> Pages:
-    """Pages encoded apart as one set."""
-    n = len(parts[0].keys)
-    return Pages(
-        tuple(torch.cat([p.keys[i] for p in parts], 1) for i in range(n)),
-        tuple(torch.cat([p.values[i] for p in parts], 1) for i in range(n)),
-        *(torch.cat([getattr(p, name) for p in parts], 1) for name in ("start", "end", "page", "real")),
-    )
 
 
 def _ends(ends: Any, offsets: Any) -> Any:

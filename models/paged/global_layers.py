@@ -39,7 +39,7 @@ class GlobalLayer(nn.Module):
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None, size: Tensor) -> Tensor:
         """x: (B, Q, R, W). keys, values: (B, N, kv_heads, dim). seen: (B, N). size: (B,), what scores grow with."""
-        B, Q, R, W = x.shape
+        B, Q, R, _ = x.shape
         q = F.normalize(self.query(self.norm(x)).float().view(B, Q * R, self.heads, self.dim), dim=-1)
         q = q * (self.sharpness.exp()[:, None] * size[:, None, None, None])
         groups = self.heads // self.kv_heads

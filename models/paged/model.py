@@ -8,6 +8,7 @@ tokens, its text, [SEP], and, when it is asked again with what was found so far,
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -25,8 +26,8 @@ SEGMENT_QUESTION, SEGMENT_PAGE = 0, 1
 class Pages:
     """What is kept of B sets of P pages, padded to T tokens each.
 
-    keys, values: one (B, P, T, kv_heads, dim) for each global layer. start, end: (B, P, T, pointer). page: (B, P, page).
-    real: (B, P, T), false for padding. The page's [CLS] is its token 0; no answer begins or ends there or at its [SEP].
+    keys, values: one (B, P, T, kv_heads, dim) for each global layer. start, end: (B, P, T, pointer). page: (B, P,
+    page). real: (B, P, T), false for padding. The page's [CLS] is its token 0; no answer is there or at its [SEP].
     """
 
     keys: tuple[Tensor, ...]
@@ -65,7 +66,7 @@ class PagedReader(nn.Module):
 
     def read(self, x: Tensor, pages: Pages) -> Logits:
         """The logits of questions' states over pages, -inf for padding, [CLS] and [SEP]."""
-        B, P, T = pages.real.shape
+        B, _, T = pages.real.shape
         size = size_of(pages.real, self.config.log_n)
         seen = pages.real.flatten(1)
         whole = bool(seen.all())
@@ -95,3 +96,13 @@ def size_of(real: Tensor, log_n: bool) -> Tensor:
     """(B,): log of the number of tokens of each set of pages; a constant where scores do not grow."""
     n = real.flatten(1).sum(1).clamp_min(2).float()
     return n.log() if log_n else torch.full_like(n, math.log(8192))
+
+
+def together(parts: Sequence[Pages]) -> Pages:
+    """Pages encoded apart as one set."""
+    n = len(parts[0].keys)
+    return Pages(
+        tuple(torch.cat([p.keys[i] for p in parts], 1) for i in range(n)),
+        tuple(torch.cat([p.values[i] for p in parts], 1) for i in range(n)),
+        *(torch.cat([getattr(p, name) for p in parts], 1) for name in ("start", "end", "page", "real")),
+    )

@@ -40,7 +40,8 @@ def answer_loss(found: Logits, answers: Tensor, n_groups: Tensor, asked: Tensor,
     """Means over the questions asked.
 
     start: -log p of the right places of each group, all tokens and the null option sharing one softmax; the mean over
-    the groups. end: the same within the pages that hold an answer. page: the same of the page's own score, over pages.
+    the groups. right: the share whose best start, or null option, is right. end: as start, within the pages that hold
+    an answer. page: (B,) as start, of the page's own score, over pages.
     answers: (n, 6) haystack, question, page, first, last, group. n_groups, asked: (B, Q).
     """
     B, Q = asked.shape
@@ -62,9 +63,13 @@ def answer_loss(found: Logits, answers: Tensor, n_groups: Tensor, asked: Tensor,
     exists = pages.real.any(-1)[:, None]
     by_page = found.page.masked_fill(~exists, -torch.inf).log_softmax(-1).view(B * Q, P)
     of_page = _grouped(by_page[row, page], row, group, n_groups.view(-1))
+    best = start.detach().max(1).values
+    hits = best.new_zeros(B * Q).index_add(0, row, (start.detach()[row, page * T + first] >= best[row]).float()) > 0
+    hits = torch.where(none, start.detach()[:, -1] >= best, hits)
     here, answered = asked.view(-1).float(), (asked.view(-1) & ~none).float()
     return {
         "start": (of_start * here).sum() / here.sum().clamp_min(1),
+        "right": (hits * here).sum() / here.sum().clamp_min(1),
         "end": (of_end * answered).sum() / answered.sum().clamp_min(1),
         "page": (of_page * answered).view(B, Q).sum(1) / answered.view(B, Q).sum(1).clamp_min(1),
     }

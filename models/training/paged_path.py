@@ -6,8 +6,10 @@ import sys
 import types
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 
-def map_package(root: Path = Path(__file__).resolve().parents[2]) -> None:
+
+def map_package(root: Path = ROOT) -> None:
     """selfroute.models becomes root/models, and so on: what the installed package's mapping of folders says."""
     package = types.ModuleType("selfroute")
     package.__path__ = [str(root / "selfroute"), str(root)]

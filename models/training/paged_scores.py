@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from selfroute.models.paged.exact import together
+from selfroute.models.paged.model import together
 from selfroute.models.training.paged_haystack import Batch, Haystack, collate
 from selfroute.models.training.paged_loss import quantized, right
 from selfroute.models.training.paged_tasks import SHARES, TASKS, Tasks
@@ -40,7 +40,7 @@ class Suite:
                 found[name] = tasks.one(name, rng, Size(pages, page, 2 * N_QUESTIONS))
         for n_tokens in (8192, 32768, 131072, 1048576):
             if n_tokens <= longest:
-                tasks.material.renew(SEED, ("letters",), max(6000, n_tokens // 4))
+                tasks.material.renew(SEED, ("letters",), max(6000, n_tokens // 11))
                 size = Size(n_tokens // (page + 2), page, N_QUESTIONS)
                 found[f"letters-{n_tokens // 1024}k"] = pairs_of(
                     tasks.material, rng, size, "train", "letters", "letters", PAIRS, ASK_PAIR

@@ -49,7 +49,6 @@ class Plan:
     page_tokens: int = 256
     least_tokens: int = 32
     questions: int = 384
-    grown: float = 0.35  # share of the training after which pages and haystacks may be as large as they get
 
 
 class Tasks:
@@ -83,18 +82,17 @@ class Tasks:
         half = Size(size.pages // 2, size.page_tokens, size.questions // 2)
         return joined([self.one(name, rng, half).limited(half.questions, rng) for name in chosen]).shuffled(rng)
 
-    def batch(self, rng: np.random.Generator, plan: Plan, progress: float) -> Batch:
-        """Haystacks of one size, as many as the plan's tokens allow. progress: 0 to 1."""
-        size, n = self.size(rng, plan, progress)
+    def batch(self, rng: np.random.Generator, plan: Plan, level: float) -> Batch:
+        """Haystacks of one size, as many as the plan's tokens allow. level: 0 to 1."""
+        size, n = self.size(rng, plan, level)
         return collate([self.draw(rng, size) for _ in range(n)], self.readers, size.questions)
 
-    def size(self, rng: np.random.Generator, plan: Plan, progress: float) -> tuple[Size, int]:
+    def size(self, rng: np.random.Generator, plan: Plan, level: float) -> tuple[Size, int]:
         """Of each haystack, and how many: pages grow first, then their number; the largest come most often."""
-        u = min(1.0, progress / max(1e-9, plan.grown))
-        longest = plan.least_tokens * (plan.page_tokens / plan.least_tokens) ** min(1.0, 2 * u)
-        most = max(2.0, plan.most_pages ** max(0.15, u))
+        longest = plan.least_tokens * (plan.page_tokens / plan.least_tokens) ** min(1.0, 2 * level)
+        most = max(1.0, plan.most_pages**level)
         page = int(longest * 0.5 ** (2 * rng.random() ** 3))
         page = max(min(plan.least_tokens, plan.page_tokens), page)
         pages = int(max(1, most * 0.5 ** (5 * rng.random() ** 3)))
-        n = max(1, min(64, int(plan.tokens / (pages * (page + 2)))))
+        n = max(1, min(256, int(plan.tokens / (pages * (page + 2)))))
         return Size(pages, page, max(4, plan.questions // n)), n

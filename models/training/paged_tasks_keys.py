@@ -24,7 +24,8 @@ NEWLINE = (1,)  # the mark of a line that is not indented
 PAIRS = """{k}: {v}~{k} = {v}~"{k}": "{v}",~{k} -> {v}~the value of {k} is {v}.~{k} | {v}~key {k} value {v}~{k},{v}
 ||set {k} to {v};~- {k} has {v}~{k} : {v};~{k} maps to {v}"""
 ASK_PAIR = """{k}~what is the value of {k}?~{k} = ?~which value belongs to {k}?~value of {k}~{k}:
-~find the value of "{k}"~what does {k} stand for?||look up {k}~give the value for the key {k}.~what is stored under {k}?~{k} ->"""
+~find the value of "{k}"~what does {k} stand for?
+||look up {k}~give the value for the key {k}.~what is stored under {k}?~{k} ->"""
 JSON = """"{k}": "{v}",||"{k}" : "{v}","""
 ASK_JSON = """extract the value corresponding to the key "{k}".~key: "{k}"~"{k}":||what is the value of key "{k}"?"""
 NEEDLES = """one of the special magic numbers for {k} is: {v}.~the secret code of {k} is {v}.~{k} has the number {v}.

@@ -44,7 +44,7 @@ from selfroute.models.training.paged_tasks import SHARES, Plan, Tasks
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of a run. began: the share of the schedule at which the curriculum starts, for later stages."""
+    """The settings of a run. enough: the share of right answers above which haystacks grow, by `grows` a step."""
 
     steps: int = 0
     learning_rate: float = 3e-4
@@ -56,12 +56,12 @@ class Settings:
     quantized_from: float = 0.4  # ... after this share of the schedule
     ema: float = 0.998
     seed: int = 0
-    began: float = 0.0
-    tokens: int = 32768
+    enough: float = 0.7
+    grows: float = 0.002
+    tokens: int = 65536
     most_pages: int = 128
     page_tokens: int = 256
-    questions: int = 384
-    grown: float = 0.35
+    questions: int = 512
 
 
 class Trainer:
@@ -211,6 +211,7 @@ def main() -> None:
     parser.add_argument(
         "--shares", help="shares of tasks, as name=share,...; those not named keep theirs, or 0 with only=1"
     )
+    parser.add_argument("--level", type=float, default=0.0, help="of the curriculum to begin with, 0 to 1")
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--config", default="{}", help="sizes that differ from PagedConfig's, as JSON")
@@ -219,25 +220,25 @@ def main() -> None:
     options = parser.parse_args()
     values = {name: getattr(options, name) for name in asdict(Settings())}
     options.out.mkdir(parents=True, exist_ok=True)
-    state, step, spent = options.out / "state.json", 0, 0.0
+    state, step, spent, level = options.out / "state.json", 0, 0.0, options.level
     if state.is_file():
         kept = json.loads(state.read_text())
-        step, spent = kept["step"], kept["minutes"]
+        step, spent, level = kept["step"], kept["minutes"], kept["level"]
         values["steps"] = values["steps"] or kept["steps"]
     settings = Settings(**values)
     torch.manual_seed(settings.seed + step)
     if options.device == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cuda.enable_cudnn_sdp(False)  # it plans anew, half a second, for every shape
     config = PagedConfig(**json.loads(options.config))
     shares = shares_of(options.shares)
-    progress = multiprocessing.get_context("fork").Value("d", settings.began)
+    progress = multiprocessing.get_context("fork").Value("d", level)
     plan = Plan(
         settings.tokens,
         settings.most_pages,
         settings.page_tokens,
         min(32, settings.page_tokens),
         settings.questions,
-        settings.grown,
     )
     source = batches(options.data, shares, config.readers, plan, settings.seed + step, options.workers, progress)
     next(source)  # the processes are begun before the device is
@@ -267,14 +268,24 @@ def main() -> None:
         if trainer.average:
             trainer.swap()
         minutes = spent + (time.perf_counter() - started) / 60
-        state.write_text(json.dumps({"step": step, "minutes": round(minutes, 2), **asdict(trainer.settings)}) + "\n")
+        state.write_text(
+            json.dumps(
+                {
+                    "step": step,
+                    "minutes": round(minutes, 2),
+                    "level": round(progress.value, 3),
+                    **asdict(trainer.settings),
+                }
+            )
+            + "\n"
+        )
 
     n_parameters = sum(p.numel() for p in trainer.parameters)
     say(parameters=n_parameters, device=options.device, torch=torch.__version__, config=config.to_json(), shares=shares)
     total = (options.total_minutes or spent + options.minutes) * 60
     reserve = 25.0 if options.device == "cuda" else 5.0
     last = time.perf_counter()
-    since, n_tokens, losses = last, 0, []
+    since, n_tokens, losses, rights = last, 0, [], [0.0]
     for batch in source:
         now = time.perf_counter()
         if now - started > options.minutes * 60 - reserve or (options.steps and step >= options.steps):
@@ -284,15 +295,19 @@ def main() -> None:
             trainer.settings = settings = Settings(
                 **{**asdict(settings), "steps": max(step + 1, int(step / max(share, 0.01)))}
             )
-        progress.value = settings.began + (1 - settings.began) * step / max(1, settings.steps)
         losses.append(trainer.step(batch, step))
         n_tokens += int(batch.lengths.sum())
         step += 1
+        if step % 10 == 0:
+            rights = [*rights[-4:], float(torch.stack([x["right"] for x in losses[-10:]]).mean())]
+            grown = 10 * settings.grows * (sum(rights) / len(rights) > settings.enough)
+            late = 1.6 * step / max(1, settings.steps) - 0.6  # what is not reached by then is gone on to all the same
+            progress.value = min(1.0, max(progress.value + grown, late))
         if len(losses) == 100:
             means = {name: round(float(torch.stack([x[name] for x in losses]).mean()), 4) for name in losses[0]}
             seconds = time.perf_counter() - since
             say(
-                progress=round(progress.value, 3),
+                level=round(progress.value, 3),
                 **means,
                 tokens_per_second=int(n_tokens / seconds),
                 steps_per_second=round(100 / seconds, 1),
