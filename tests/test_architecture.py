@@ -15,7 +15,7 @@ IDS = [path.relative_to(ROOT).as_posix() for path in SOURCES]
 
 # Packages that cost time or memory to load -> where they may be loaded with the file; elsewhere only inside functions.
 HEAVY = {
-    "torch": ("models/training/", "models/kv/"),
+    "torch": ("models/training/", "models/kv/", "models/paged/"),
     "transformers": ("models/kv/",),
     "sentence_transformers": (),
     "tokenizers": (),

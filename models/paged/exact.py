@@ -1,0 +1,113 @@
+"""The paged reader in torch, on a CPU or a CUDA device: the exact reference, and what reads many questions at once.
+
+Pages are encoded in batches of a fixed shape, so that a page's numbers do not depend on what is encoded with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from selfroute.models.kv import packing
+from selfroute.models.kv.presets import PLAIN, preset_of
+from selfroute.models.paged.heads import Logits
+from selfroute.models.paged.model import PagedReader, Pages, together
+from selfroute.models.paged.reading import PageSpan, best_spans
+
+BATCH, ROUND_TO = 64, 16  # pages in a batch; lengths are rounded up to multiples
+
+
+@dataclass(frozen=True, slots=True)
+class Resident:
+    """Encoded pages on the device. lengths: (P,) their tokens."""
+
+    pages: Pages
+    lengths: np.ndarray[Any, np.dtype[np.int32]]
+
+
+class ExactReader:
+    """Encodes and reads with a PagedReader."""
+
+    def __init__(self, model: PagedReader, *, kv: str = "k4v4", device: str = "cpu") -> None:
+        self.model, self.device, self.preset = model.to(device).eval(), device, preset_of(kv)
+
+    def precision(self) -> Any:
+        """bfloat16 on a GPU, float32 elsewhere."""
+        return torch.autocast("cuda", dtype=torch.bfloat16) if self.device == "cuda" else nullcontext()
+
+    @torch.inference_mode()
+    def encode(self, pages: Sequence[Sequence[int]]) -> Resident:
+        """Pages given by their tokens, [CLS] and [SEP] among them, as they come back from the preset's bits."""
+        lengths = np.array([len(ids) for ids in pages], np.int32)
+        T = int(-(-lengths.max() // ROUND_TO) * ROUND_TO)
+        parts = []
+        for first in range(0, len(pages), BATCH):
+            chunk = pages[first : first + BATCH]
+            tokens = np.zeros((BATCH, T), np.int32)
+            for row, ids in zip(tokens, chunk, strict=False):
+                row[: len(ids)] = ids
+            n = np.zeros(BATCH, np.int32)
+            n[: len(chunk)] = lengths[first : first + BATCH]
+            real = torch.arange(T)[None] < torch.from_numpy(n)[:, None]
+            with self.precision():
+                made = self.model.encode(torch.from_numpy(tokens)[None].to(self.device), real[None].to(self.device))
+            parts.append(self._kept(made, len(chunk)))
+        return Resident(together(parts), lengths)
+
+    @torch.inference_mode()
+    def logits(self, questions: Sequence[tuple[Sequence[int], int]], resident: Resident) -> Logits:
+        """Of questions as PagedRuntime.question_ids() gives them."""
+        T = int(-(-max(len(ids) for ids, _ in questions) // ROUND_TO) * ROUND_TO)
+        tokens = torch.zeros(1, len(questions), T, dtype=torch.int32)
+        segments, real = torch.zeros_like(tokens), torch.zeros(1, len(questions), T, dtype=torch.bool)
+        for q, (ids, second) in enumerate(questions):
+            tokens[0, q, : len(ids)] = torch.tensor(list(ids))
+            segments[0, q, second : len(ids)] = 1
+            real[0, q, : len(ids)] = True
+        with self.precision():
+            x = self.model.question(*(y.to(self.device) for y in (tokens, segments, real)))
+            return self.model.read(x, resident.pages)
+
+    def ask(
+        self, questions: Sequence[tuple[Sequence[int], int]], resident: Resident, n_spans: int = 8
+    ) -> list[tuple[list[PageSpan], float]]:
+        """The spans of each question, best first, and the probability that nothing answers."""
+        found = self.logits(questions, resident)
+        offsets = np.concatenate([[0], np.cumsum(resident.lengths, dtype=np.int64)])
+        here = resident.pages.real.flatten()
+        starts = found.start[0][:, here].float().cpu().numpy()
+        ends = found.end[0][:, here].float().cpu().numpy()
+        null = found.null[0].float().cpu().numpy()
+        result = []
+        for q in range(len(questions)):
+            most = max(float(starts[q].max()), float(null[q]))
+            total = most + float(np.log(np.exp(starts[q] - most).sum(dtype=np.float64) + np.exp(float(null[q]) - most)))
+            spans = best_spans(starts[q], _ends(ends[q], offsets), offsets, float(null[q]), total, n_spans)
+            result.append((spans, float(np.exp(float(null[q]) - total))))
+        return result
+
+    def _kept(self, made: Pages, n: int) -> Pages:
+        def through(x: Tensor, bits: int) -> Tensor:
+            x = x[:, :n]
+            return x.half().float() if bits == PLAIN else packing.unpack(*packing.pack(x, bits), bits)
+
+        at = [self.preset.at(layer) for layer in range(len(made.keys))]
+        bits = self.preset.bits
+        return Pages(
+            tuple(through(k, b.keys) for k, b in zip(made.keys, at, strict=True)),
+            tuple(through(v, b.values) for v, b in zip(made.values, at, strict=True)),
+            through(made.start, bits.keys),
+            through(made.end, bits.keys),
+            through(made.page, PLAIN),
+            made.real[:, :n],
+        )
+
+
+def _ends(ends: Any, offsets: Any) -> Any:
+    return lambda page: ends[offsets[page] : offsets[page + 1]].copy()

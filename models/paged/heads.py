@@ -1,0 +1,61 @@
+"""The pointer: where an answer begins and ends among all tokens read, which page it is on, and whether there is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from selfroute.models.paged.config import PagedConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Logits:
+    """start, end: (B, Q, P * T). page: (B, Q, P), what `start` has of its page. null: (B, Q), of there being none."""
+
+    start: Tensor
+    end: Tensor
+    page: Tensor
+    null: Tensor
+
+
+class Pointer(nn.Module):
+    """Cosines of the question's vectors with those kept of tokens and pages, scaled as in the global layers."""
+
+    def __init__(self, config: PagedConfig) -> None:
+        super().__init__()
+        self.readers = config.readers
+        self.start_key = nn.Linear(config.width, config.pointer)
+        self.end_key = nn.Linear(config.width, config.pointer)
+        self.page_key = nn.Linear(config.width, config.page)
+        self.norm = nn.LayerNorm(config.width)
+        self.start_query = nn.Linear(config.width, config.pointer)
+        self.end_query = nn.Linear(config.width, config.pointer)
+        self.page_query = nn.Linear(config.width, config.page)
+        self.gate = nn.Linear(config.width, 1)  # how much the page counts: nothing for random keys
+        self.null = nn.Linear(config.width, 1)
+        self.null_size = nn.Parameter(torch.ones(1))
+        self.sharpness = nn.Parameter(torch.zeros(3))
+
+    def kept(self, x: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of states (..., T, W): start and end keys (..., T, pointer) and the page's (..., page), all of length 1."""
+        here = real[..., None].float()
+        mean = (x.float() * here).sum(-2) / here.sum(-2).clamp_min(1)
+        start, end, page = self.start_key(x), self.end_key(x), self.page_key(mean)
+        return tuple(F.normalize(y.float(), dim=-1) for y in (start, end, page))  # type: ignore[return-value]
+
+    def forward(self, x: Tensor, start: Tensor, end: Tensor, page: Tensor, size: Tensor, length: int) -> Logits:
+        """x: (B, Q, R, W). start, end: (B, N, pointer). page: (B, P, page). length: T, tokens of a page, N = P * T."""
+        x = self.norm(x).float()
+        whole, at = x[:, :, 0], [x[:, :, min(n, self.readers - 1)] for n in (1, 2, 3)]
+        factor = self.sharpness.exp() * size[:, None]  # (B, 3)
+        with torch.autocast(x.device.type, enabled=False):
+            asked = [self.start_query(at[0]), self.end_query(at[1]), self.page_query(at[2])]
+            asked = [F.normalize(q, dim=-1) * factor[:, n, None, None] for n, q in enumerate(asked)]
+            tokens = asked[0] @ start.float().transpose(1, 2)
+            of_page = asked[2] @ page.float().transpose(1, 2) * F.softplus(self.gate(whole))
+            ends = asked[1] @ end.float().transpose(1, 2)
+            null = self.null(whole)[..., 0] + self.null_size * size[:, None]
+        return Logits(tokens + of_page.repeat_interleave(length, 2), ends, of_page, null)

@@ -1,0 +1,70 @@
+"""The paged reader's local layers as an ONNX graph: those of selfroute.models.training.reader_graph, from word vectors.
+
+Word vectors are an input, since the shipped reader's table is used and not written again; the output is the states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from selfroute.errors import ConfigError
+from selfroute.models.paged.config import PagedConfig
+from selfroute.models.training.reader_graph import EPSILON, HEAD_DIM, IR, MICROSOFT, OPSET, Array, Kind, _Writer
+
+if TYPE_CHECKING:
+    import onnx
+
+LOCAL = "local."
+
+
+def graph(state: Mapping[str, Array], config: PagedConfig, kind: Kind) -> onnx.ModelProto:
+    """Inputs word: (1, T, width) float32, segment: (1, T) int64. Output states: (1, T, width).
+
+    state: a PagedReader's arrays by name. Raises ConfigError for an encoder that has no graph.
+    """
+    if config.encoder != "minilm" or config.width // config.heads != HEAD_DIM:
+        raise ConfigError(
+            f"there is no graph of the page encoder {config.encoder} with {config.heads} heads", "train one of minilm"
+        )
+    local = {name.removeprefix(LOCAL): array for name, array in state.items() if name.startswith(LOCAL)}
+    return _LocalWriter(local, kind, frozenset()).model()
+
+
+class _LocalWriter(_Writer):
+    def model(self) -> onnx.ModelProto:
+        """The whole graph, checked."""
+        import numpy as np
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+
+        x = self._embedded()
+        for n in range(self._n_layers):
+            x = self._layer(f"layers.{n}.", x)
+        self._op("Identity", [x], "states")
+        shape = ["B", "T", self._width]
+        inputs = [
+            helper.make_tensor_value_info("word", TensorProto.FLOAT, shape),
+            helper.make_tensor_value_info("segment", TensorProto.INT64, shape[:2]),
+        ]
+        outputs = [helper.make_tensor_value_info("states", TensorProto.FLOAT, shape)]
+        arrays = [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in self._arrays.items()]
+        body = helper.make_graph(self._nodes, "paged", inputs, outputs, arrays)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
+        model = helper.make_model(body, opset_imports=opsets, ir_version=IR, producer_name="selfroute")
+        onnx.checker.check_model(model)
+        return model
+
+    def _embedded(self) -> str:
+        import numpy as np
+
+        self._op("Shape", ["segment"], "shape")
+        self._op("Gather", ["shape", self._array("one", np.array([1]))], "length")
+        positions = self._stored("positions", self._state["positions.weight"])
+        zero = self._array("zero", np.array([0]))
+        self._op("Slice", [positions, zero, "length", zero], "position")
+        self._op("Gather", [self._array("segments", self._state["segments.weight"]), "segment"], "part")
+        self._op("Add", ["word", "position"], "word_at")
+        self._op("Add", ["word_at", "part"], "embedded")
+        norm = [self._array(f"norm.{kind}", self._state[f"norm.{kind}"]) for kind in ("weight", "bias")]
+        return self._op("LayerNormalization", ["embedded", *norm], "x", axis=-1, epsilon=EPSILON)
