@@ -32,7 +32,8 @@ from selfroute.backends.costs import (
 from selfroute.backends.described import is_described, with_described
 from selfroute.backends.generating import Writer, finish
 from selfroute.backends.retrieval import TOP_K
-from selfroute.backends.scoring import Scored, forecast, score_all
+from selfroute.backends.paging import Pages
+from selfroute.backends.scoring import Forecast, Scored, forecast, score_all
 from selfroute.errors import ContextOverflowError, OutOfTimeError
 from selfroute.memory.rates import Rates
 from selfroute.models.base import ChunkScorer, Reader
@@ -70,14 +71,16 @@ class LongContextBackend:
         block_chunks: int = BLOCK_CHUNKS,
         progress: Progress | None = None,
         rates: Rates | None = None,
+        pages: Pages | None = None,
     ) -> None:
         """writer: answers instead of the reader, from a context that it keeps while the index does not change.
 
-        rates: what things take; those of the machine if not given, while the index keeps what was learned.
+        pages: find the best chunks for a reader that scores chunks, instead of its scores of all of them. rates: what things take; those of the machine if not given, while the index keeps what was learned.
         """
         self._rates = rates or rates_for(index)
         self._index, self._reader, self._writer, self._block_chunks = index, reader, writer, block_chunks
         self._progress: Progress = progress or (lambda stage, done, total: None)
+        self._pages = pages
 
     def estimate(self, query: Query) -> Estimate:
         """The whole corpus, at the reader's pace or the model's, without what was read for the question before.
@@ -117,17 +120,21 @@ class LongContextBackend:
             n_tokens = max(1, self._index.stats.tokens)
             kind = kind_of_work("all", reader)
             return expected(rates, f"long-context {kind}", Part(kind, n_tokens / TOKENS_PER_SECOND))
-        told = forecast(query.text, self._index, reader)
+        told = self._forecast(query, reader)
+        scorer = self._pages.model if self._pages else reader
         first = loading(reader)
         what = "known" if told.scoring == 0 else "first" if first else "read"
         return expected(
             rates,
-            f"long-context {what} {kind_of_work('', reader)}",
+            f"long-context {what} {kind_of_work('', scorer)}",
             *first,
-            Part("find", told.finding),
-            Part(kind_of_work("paced" if told.paced else "score", reader), told.scoring),
+            Part("find pages" if self._pages else "find", told.finding),
+            Part(kind_of_work("paced" if told.paced else "score", scorer), told.scoring),
             Part(kind_of_work("finish", reader), told.finishing + CLOSING_SECONDS),
         )
+
+    def _forecast(self, query: Query, reader: ChunkScorer) -> Forecast:
+        return self._pages.forecast() if self._pages else forecast(query.text, self._index, reader)
 
     def _expected_of_card(self) -> Expected:
         return expected(self._rates, "long-context card", Part("large card", CARD_SECONDS))
@@ -138,7 +145,7 @@ class LongContextBackend:
         refused = limit is not None and self._index.stats.tokens > limit
         if self._writer or refused or not isinstance(self._reader, ChunkScorer):
             return ""
-        told = forecast(query.text, self._index, self._reader).told(self._index)
+        told = self._forecast(query, self._reader).told(self._index)
         return told if told and self._explain(query, None) is None else ""
 
     def answer(self, query: Query, *, after: Attempt | None = None) -> Attempt:
@@ -205,7 +212,10 @@ class LongContextBackend:
         if deadline is not None:
             kept = min(self._rates.at_most(last.kind, last.guess), READS_FOR_LAST * max(0.0, deadline.left))
             deadline = deadline.earlier(kept)
-        found = score_all(query.text, self._index, scorer, self._progress, known_ids=_ids(after), deadline=deadline)
+        if self._pages:
+            found = self._pages.score_all(query.text, self._progress, known_ids=_ids(after), deadline=deadline)
+        else:
+            found = score_all(query.text, self._index, scorer, self._progress, known_ids=_ids(after), deadline=deadline)
         prefilled = perf_counter()
         best, reader = found.best(), in_time(self._reader, query.limits.deadline)
         try:

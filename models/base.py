@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self, TypeAlias, runtime_checkable
 
@@ -13,6 +13,9 @@ from selfroute.types import Chunk, Generation
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from selfroute.models.paged.layout import Layout
+    from selfroute.models.paged.reading import Reading
 
 TermWeight = Callable[[str], float]
 """Maps a stemmed term (selfroute.models.lexing) to its inverse document frequency in the corpus."""
@@ -68,6 +71,24 @@ class ChunkScorer(Protocol):
 
         A chunk's depends on the question and on its path, symbol and text, not on the other chunks or their order.
         """
+        ...
+
+
+@runtime_checkable
+class PageModel(Protocol):
+    """Encodes chunks apart from each other and from any question, and reads any number of what it has encoded."""
+
+    @property
+    def layout(self) -> Layout:
+        """The arrays of a page; its fingerprint names all that they depend on beside the text."""
+        ...
+
+    def encode(self, texts: Sequence[str]) -> Sequence[Mapping[str, NDArray[np.generic]]]:
+        """The arrays of each text's page."""
+        ...
+
+    def ask(self, question: str, lengths: NDArray[np.int32], arrays: Mapping[str, NDArray[np.generic]]) -> Reading:
+        """Reads all pages given. lengths: (P,) their tokens; arrays: of one page after another, in a fixed order."""
         ...
 
 

@@ -8,10 +8,11 @@ policies with nothing, or by their `for_model` with (what answers, the folder of
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selfroute.backends.base import Backend
 from selfroute.backends.generating import Writer
+from selfroute.backends.paging import Pages
 from selfroute.errors import ConfigError
 from selfroute.memory.base import Progress
 from selfroute.memory.index import Index
@@ -20,7 +21,7 @@ from selfroute.models.base import Embedder, Generator, Reader
 from selfroute.registry import is_known, names, resolve
 from selfroute.router.base import Policy
 from selfroute.router.config import DEFAULT, Config
-from selfroute.types import Limits
+from selfroute.types import LONG_CONTEXT, Limits
 
 if TYPE_CHECKING:
     from selfroute.router.router import SelfRouter
@@ -49,7 +50,7 @@ def build(
         reader = reader or make_reader(config, index)
         return SelfRouter(
             index,
-            make_backends(index, reader, progress, _writer(config, model)),
+            make_backends(index, reader, progress, _writer(config, model), make_pages(config, index)),
             policy or make_policy(config.policy, answering, index.directory),
             route=config.route,
             budget_tokens=None if config.origin("budget_tokens") == DEFAULT else config.budget_tokens,
@@ -136,11 +137,29 @@ def make_reader(config: Config, index: Index) -> Reader:
 
 
 def make_backends(
-    index: Index, reader: Reader, progress: Progress | None = None, writer: Writer | None = None
+    index: Index,
+    reader: Reader,
+    progress: Progress | None = None,
+    writer: Writer | None = None,
+    pages: Pages | None = None,
 ) -> dict[str, Backend]:
-    """Every registered backend, by route. writer: a language model, which answers instead of the reader."""
-    options = {"writer": writer, "progress": progress} if writer else {"progress": progress}
-    return {route: resolve("backend", route)(index, reader, **options) for route in names("backend")}
+    """Every registered backend, by route. writer: a language model, which answers instead of the reader.
+
+    pages: by which the long-context route finds what its reader reads.
+    """
+    options: dict[str, Any] = {"writer": writer, "progress": progress} if writer else {"progress": progress}
+    of_route = {LONG_CONTEXT: {"pages": pages}} if pages else {}
+    return {
+        route: resolve("backend", route)(index, reader, **options, **of_route.get(route, {}))
+        for route in names("backend")
+    }
+
+
+def make_pages(config: Config, index: Index) -> Pages | None:
+    """The pages of the index by the shipped paged reader, if they are wanted."""
+    if config.pages == "off":
+        return None
+    return Pages(index, resolve("page_model", "paged")())
 
 
 def make_policy(name: str, answering: str = "", directory: Path | None = None) -> Policy:

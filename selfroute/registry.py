@@ -28,6 +28,9 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "scripted": "selfroute.models.scripted:ScriptedGenerator",
         "transformers": "selfroute.models.causal:CausalGenerator",
     },
+    "page_model": {
+        "paged": "selfroute.models.paged.runtime:PagedRuntime",
+    },
     "vector_store": {
         "faiss": "selfroute.memory.vectors:FaissVectorStore",
     },

@@ -1,0 +1,127 @@
+"""Reads every chunk of an index as pages: each is encoded once, whatever is asked, and one global read finds the best.
+
+What a page is encoded to depends on its text alone, so an edit costs the chunks that changed, and a chunk that moved
+costs nothing. The pages lie beside the index, for every process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from selfroute.backends.base import Progress
+from selfroute.backends.scoring import N_BEST, Forecast, Scored
+from selfroute.deadline import Deadline
+from selfroute.errors import OutOfTimeError
+from selfroute.models.base import PageModel
+from selfroute.types import Chunk
+
+if TYPE_CHECKING:
+    from selfroute.memory.index import Index
+    from selfroute.memory.pages.pager import Pager
+    from selfroute.memory.pages.resident import Resident
+
+HOST_BYTES = 2 << 30  # of arrays that are kept between the questions of one process
+BUDGET_BYTES = 20 << 30  # of the disk
+
+# First guesses, of two cores without other work.
+ENCODED_PER_SECOND = 12_000  # tokens
+READ_PER_SECOND = 2_000_000  # tokens of pages that are encoded
+
+
+class Pages:
+    """The pages of an index by one model. What is opened is opened when it is first needed."""
+
+    def __init__(self, index: Index, model: PageModel, *, budget_bytes: int = BUDGET_BYTES) -> None:
+        self.index, self.model, self._budget_bytes = index, model, budget_bytes
+        self._pager: Pager | None = None
+        self._deadline: Deadline | None = None
+        self._fresh: set[str] = set()  # hashes of what was encoded for the question
+
+    @property
+    def pager(self) -> Pager:
+        """The pages of this model, in memory and beside the index. Raises SelfRouteError where none can be kept."""
+        if self._pager is None:
+            from selfroute.memory.pages.opening import FOLDER
+            from selfroute.memory.pages.pager import Pager
+            from selfroute.memory.pages.store import PageStore
+
+            store = PageStore.open(self.index.directory / FOLDER, budget_bytes=self._budget_bytes)
+            self._pager = Pager(store, self.model.layout, self._encode, host_bytes=HOST_BYTES)
+        return self._pager
+
+    def close(self) -> None:
+        """Writes what is not yet written."""
+        if self._pager is not None:
+            self._pager.store.close()
+            self._pager = None
+
+    def encode_all(self, progress: Progress | None = None) -> Resident:
+        """Encodes what is not encoded, and drops the pages of texts that are gone."""
+        chunks = list(self.index.chunks())
+        resident = self.pager.page_in(chunks, progress=progress)
+        self.pager.store.collect(set(resident.hashes), self.model.layout.fingerprint)
+        return resident
+
+    def forecast(self) -> Forecast:
+        """What reading everything will take; nothing is read."""
+        missing = self.pager.missing(self.index.chunks())
+        stats = self.index.stats
+        pace = missing.tokens / missing.seconds if missing.seconds else None
+        encoding = missing.tokens / (pace or ENCODED_PER_SECOND)
+        finding = stats.tokens / READ_PER_SECOND
+        return Forecast(encoding + finding, stats.chunks - missing.pages, finding, encoding, 0.0, pace is not None)
+
+    def score_all(
+        self,
+        question: str,
+        progress: Progress,
+        *,
+        known_ids: Collection[str] = (),
+        n_best: int = N_BEST,
+        deadline: Deadline | None = None,
+    ) -> Scored:
+        """Like scoring.score_all: the best chunks by the pointer's score of their page.
+
+        known_ids: chunks that another route has read. deadline: pages that are not encoded then are left out.
+        """
+        found, started = Scored(n_best), perf_counter()
+        chunks = list(self.index.chunks())
+        self._deadline = deadline
+        try:
+            resident = self.pager.page_in(chunks, progress=progress)
+        except OutOfTimeError:
+            self._deadline = None
+            there = self.pager.store.have(self.model.layout.fingerprint, [chunk.content_hash for chunk in chunks])
+            resident = self.pager.page_in([chunk for chunk in chunks if chunk.content_hash in there])
+        finally:
+            self._deadline = None
+        found.scoring_seconds = perf_counter() - started
+        fresh, self._fresh = self._fresh, set()
+        scores: dict[str, float] = {}
+        if len(resident):
+            reading = self.model.ask(question, resident.lengths, resident.arrays())
+            scores = dict(zip(resident.hashes, reading.pages.tolist(), strict=True))
+            found.signals = {"mass": reading.mass, "entropy": reading.entropy, "null": reading.null}
+        for place, chunk in enumerate(chunks):
+            found.n_chunks += 1
+            score = scores.get(chunk.content_hash)
+            if score is None:
+                found.n_left += 1
+                found.left_tokens += chunk.n_tokens
+                continue
+            found.n_tokens += chunk.n_tokens
+            if chunk.content_hash not in fresh:
+                found.n_known += 1
+            if chunk.content_hash not in fresh or chunk.id in known_ids:
+                found.cached_tokens += chunk.n_tokens
+            found.offer(score, place, chunk)
+        found.finding_seconds = perf_counter() - started - found.scoring_seconds
+        return found
+
+    def _encode(self, chunks: list[Chunk]) -> Sequence[Any]:
+        if self._deadline is not None:
+            self._deadline.check()
+        self._fresh.update(chunk.content_hash for chunk in chunks)
+        return self.model.encode([chunk.text for chunk in chunks])
