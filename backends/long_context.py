@@ -31,8 +31,8 @@ from selfroute.backends.costs import (
 )
 from selfroute.backends.described import is_described, with_described
 from selfroute.backends.generating import Writer, finish
-from selfroute.backends.retrieval import TOP_K
 from selfroute.backends.paging import Pages
+from selfroute.backends.retrieval import TOP_K
 from selfroute.backends.scoring import Forecast, Scored, forecast, score_all
 from selfroute.errors import ContextOverflowError, OutOfTimeError
 from selfroute.memory.rates import Rates
@@ -75,7 +75,8 @@ class LongContextBackend:
     ) -> None:
         """writer: answers instead of the reader, from a context that it keeps while the index does not change.
 
-        pages: find the best chunks for a reader that scores chunks, instead of its scores of all of them. rates: what things take; those of the machine if not given, while the index keeps what was learned.
+        pages: find the best chunks for a reader that scores chunks, instead of its scores of all of them. rates: what
+        things take; those of the machine if not given, while the index keeps what was learned.
         """
         self._rates = rates or rates_for(index)
         self._index, self._reader, self._writer, self._block_chunks = index, reader, writer, block_chunks

@@ -66,12 +66,15 @@ class Pages:
 
     def forecast(self) -> Forecast:
         """What reading everything will take; nothing is read."""
-        missing = self.pager.missing(self.index.chunks())
-        stats = self.index.stats
-        pace = missing.tokens / missing.seconds if missing.seconds else None
-        encoding = missing.tokens / (pace or ENCODED_PER_SECOND)
-        finding = stats.tokens / READ_PER_SECOND
-        return Forecast(encoding + finding, stats.chunks - missing.pages, finding, encoding, 0.0, pace is not None)
+        store, fingerprint = self.pager.store, self.model.layout.fingerprint
+        chunks = list(self.index.chunks())
+        there = store.have(fingerprint, [chunk.content_hash for chunk in chunks])
+        missing = {chunk.content_hash: chunk.n_tokens for chunk in chunks if chunk.content_hash not in there}
+        n_known = sum(chunk.content_hash in there for chunk in chunks)
+        pace = store.pace(fingerprint)
+        encoding = sum(missing.values()) / (pace or ENCODED_PER_SECOND)
+        finding = sum(chunk.n_tokens for chunk in chunks) / READ_PER_SECOND
+        return Forecast(encoding + finding, n_known, finding, encoding, 0.0, pace is not None)
 
     def score_all(
         self,

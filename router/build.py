@@ -156,10 +156,8 @@ def make_backends(
 
 
 def make_pages(config: Config, index: Index) -> Pages | None:
-    """The pages of the index by the shipped paged reader, if they are wanted."""
-    if config.pages == "off":
-        return None
-    return Pages(index, resolve("page_model", "paged")())
+    """The pages of the index by the configured model, None without one."""
+    return Pages(index, resolve("page_model", config.pages)()) if config.pages else None
 
 
 def make_policy(name: str, answering: str = "", directory: Path | None = None) -> Policy:

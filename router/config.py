@@ -56,7 +56,7 @@ class Config:
     model: str = _setting("", "a language model that answers: a folder, a hub name, openai:URL#NAME; none when empty")
     window_tokens: int = _setting(0, "the most that a model's prompt and answer may take; 0: what it and memory can")
     kv: str = _setting("", "how a local model's keys and values are kept: k8v8, k4v8, k4v4, bf16; unpacked when empty")
-    pages: str = _setting("off", "how long context finds what to read: off scores every chunk, on reads encoded pages")
+    pages: str = _setting("", "what long context finds by what it reads, encoded once: paged; all is scored when empty")
     index_dir: str = _setting("", "folder of the index; .selfroute in the corpus, or the user's cache, when empty")
     max_file_bytes: int = _setting(1_000_000, "larger files are not indexed", at_least=1)
     update: bool = _setting(True, "bring the index up to date with the files before it is used")

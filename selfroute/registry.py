@@ -29,6 +29,7 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = {
         "transformers": "selfroute.models.causal:CausalGenerator",
     },
     "page_model": {
+        "hashing": "selfroute.models.paged.hashing:HashingPageModel",
         "paged": "selfroute.models.paged.runtime:PagedRuntime",
     },
     "vector_store": {

@@ -1,0 +1,138 @@
+"""Long context by pages: each text is encoded once, whoever asks, and what is read is what the pages' scores say."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from selfroute.backends.long_context import LongContextBackend
+from selfroute.backends.paging import Pages
+from selfroute.deadline import Deadline
+from selfroute.memory.index import Index
+from selfroute.models.hashing import HashingEmbedder
+from selfroute.models.paged.hashing import HashingPageModel
+from selfroute.types import Attempt, Chunk, Generation, Limits, Query, Span
+
+WORDS = "anchor basil copper dune ember fjord garnet harbor iris jasper kelp lagoon maple nectar onyx pebble".split()
+QUESTION = "Where is the maple kept?"
+
+
+class Counting(HashingPageModel):
+    """Remembers what it encoded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoded: list[str] = []
+
+    def encode(self, texts: Sequence[str]) -> list[dict[str, NDArray[np.generic]]]:
+        self.encoded += texts
+        return super().encode(texts)
+
+
+class Reader:
+    """Quotes the first given chunk whole, and scores nothing: it is to be given what the pages found."""
+
+    fingerprint = "reader:1"
+
+    def __init__(self) -> None:
+        self.given: list[Chunk] = []
+
+    def score(self, question: str, chunks: Sequence[Chunk]) -> NDArray[np.float32]:
+        raise AssertionError("all chunks were to be found by their pages")
+
+    def read(self, question: str, chunks: Sequence[Chunk]) -> Generation:
+        self.given = list(chunks)
+        return Generation(chunks[0].text, (Span(0, 0, len(chunks[0].text), 1.0),), 1.0)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "corpus"
+    for word in WORDS:
+        text = "".join(f"The {word} is kept in room {n} of the {word} house, number {n}.\n" for n in range(12))
+        folder.mkdir(exist_ok=True)
+        (folder / f"{word}.txt").write_text(text)
+    shutil.copy(folder / "maple.txt", folder / "twin.txt")
+    return folder
+
+
+def ask(root: Path, model: Any, **limits: Any) -> tuple[Attempt, Reader]:
+    """As a new process would: an index, a store and a reader of its own."""
+    with Index.open(root, embedder=HashingEmbedder()) as index:
+        pages, reader = Pages(index, model), Reader()
+        try:
+            backend = LongContextBackend(index, reader, pages=pages)
+            return backend.answer(Query(QUESTION, 2000, Limits(**limits))), reader
+        finally:
+            pages.close()
+
+
+def test_a_text_is_encoded_once_whoever_asks(root: Path) -> None:
+    first, again = Counting(), Counting()
+    attempt, reader = ask(root, first)
+    assert "maple" in attempt.generation.text and attempt.citations
+    assert {chunk.path for chunk in reader.given[:2]} == {"maple.txt", "twin.txt"}
+    assert len(first.encoded) == len(set(first.encoded)) >= len(WORDS)
+    assert attempt.usage.cached_tokens == 0
+    second, reader_again = ask(root, again)
+    assert not again.encoded
+    assert second.generation == attempt.generation and reader_again.given == reader.given
+    assert second.usage.cached_tokens == second.usage.prompt_tokens == attempt.usage.prompt_tokens
+
+
+def test_an_edit_costs_its_own_pages(root: Path) -> None:
+    ask(root, Counting())
+    (root / "dune.txt").write_text("The dune moved to room 99.\n")
+    (root / "kelp.txt").rename(root / "seaweed.txt")
+    model = Counting()
+    attempt, _ = ask(root, model)
+    assert [text.strip() for text in model.encoded] == ["The dune moved to room 99."]
+    assert 0 < attempt.usage.cached_tokens < attempt.usage.prompt_tokens
+
+
+def test_what_the_time_does_not_suffice_for_is_said(root: Path) -> None:
+    ask(root, Counting())
+    (root / "late.txt").write_text("The walnut is kept in room 7.\n")
+
+    class Late(Counting):
+        def encode(self, texts: Sequence[str]) -> list[dict[str, NDArray[np.generic]]]:
+            raise AssertionError("the time was up")
+
+    with Index.open(root, embedder=HashingEmbedder()) as index:
+        pages = Pages(index, Late())
+        found = pages.score_all(QUESTION, lambda *_: None, deadline=Deadline.after(0.0))
+        pages.close()
+    assert found.n_left == 1 and found.left_tokens > 0
+    assert "maple" in found.best()[0].text
+
+
+def test_encoding_ahead_drops_what_is_gone(root: Path) -> None:
+    model = Counting()
+    with Index.open(root, embedder=HashingEmbedder()) as index:
+        pages = Pages(index, model)
+        n = len(pages.encode_all())
+        assert n == len(set(model.encoded))
+        pages.close()
+    (root / "onyx.txt").unlink()
+    with Index.open(root, embedder=HashingEmbedder()) as index:
+        pages = Pages(index, model)
+        left = pages.encode_all()
+        assert len(left) < n and pages.pager.store.stats().pages == len(left)
+        pages.close()
+
+
+def test_what_is_encoded_already_is_forecast(root: Path) -> None:
+    with Index.open(root, embedder=HashingEmbedder()) as index:
+        pages = Pages(index, Counting())
+        before = pages.forecast()
+        pages.encode_all()
+        after, n_chunks = pages.forecast(), index.stats.chunks
+        pages.close()
+    assert before.n_known == 0 and before.scoring > 0
+    assert after.n_known == n_chunks and after.scoring == 0
