@@ -93,6 +93,17 @@ def index_now(config: Config, *, rebuild: bool = False, progress: Progress | Non
         return index.report, index.directory
 
 
+def encode_now(config: Config, *, progress: Progress | None = None) -> tuple[int, int]:
+    """Encodes what long context reads and is not encoded: (pages there are, pages that were encoded)."""
+    with open_index(config, update=False, progress=progress) as index:
+        pages = make_pages(config, index) or Pages(index, resolve("page_model", "paged")())
+        try:
+            found = pages.encode_all(progress)
+        finally:
+            pages.close()
+        return len(found), found.n_encoded
+
+
 def make_embedder(config: Config) -> Embedder:
     """The configured embedder. Raises ConfigError for one that needs a model's name and got none."""
     name, colon, model = config.embedder.partition(":")

@@ -69,6 +69,7 @@ def index(
     path: Annotated[str, typer.Argument(help="Folder of the corpus.", metavar="[PATH]", show_default=False)] = "",
     path_option: Annotated[str, typer.Option("--path", help="The same, as an option.", metavar="DIR")] = ".",
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Make the index from nothing.")] = False,
+    pages: Annotated[bool, typer.Option("--pages", help="Encode what long context reads, too.")] = False,
     embedder: Embedder = None,
     index_dir: IndexDir = None,
     max_file_bytes: MaxBytes = None,
@@ -80,16 +81,20 @@ def index(
     Example: selfroute index ~/code/flask
     """
     from selfroute.router import render
-    from selfroute.router.build import index_now
+    from selfroute.router.build import encode_now, index_now
 
     config = _config(path or path_option, embedder=embedder, index_dir=index_dir, max_file_bytes=max_file_bytes)
     with render.progress_bar() as progress:
         report, directory = index_now(config, rebuild=rebuild, progress=progress)
+        encoded = encode_now(config, progress=progress) if pages else None
     if json:
-        render.put(render.report_object(report, str(directory)))
+        counts = {} if encoded is None else {"pages": encoded[0], "pages_encoded": encoded[1]}
+        render.put({**render.report_object(report, str(directory)), **counts})
     else:
         for line in render.report_lines(report, str(directory)):
             render.say(line, to=sys.stdout)
+        if encoded:
+            render.say(f"{encoded[0]:,} pages, {encoded[1]:,} of them encoded now", to=sys.stdout)
     _note(report.notes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from selfroute.deadline import Deadline
 from selfroute.memory.index import Index
 from selfroute.models.hashing import HashingEmbedder
 from selfroute.models.paged.hashing import HashingPageModel
+from selfroute.router.cli import main
 from selfroute.types import Attempt, Chunk, Generation, Limits, Query, Span
 
 WORDS = "anchor basil copper dune ember fjord garnet harbor iris jasper kelp lagoon maple nectar onyx pebble".split()
@@ -136,3 +138,17 @@ def test_what_is_encoded_already_is_forecast(root: Path) -> None:
         pages.close()
     assert before.n_known == 0 and before.scoring > 0
     assert after.n_known == n_chunks and after.scoring == 0
+
+
+def test_index_encodes_ahead(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELFROUTE_PAGES", "hashing")
+    assert main(["index", str(root), "--pages", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["pages"] == told["pages_encoded"] >= len(WORDS)
+    assert main(["index", str(root), "--pages"]) == 0
+    assert f"{told['pages']} pages, 0 of them encoded now" in capsys.readouterr().out
+    assert main(["ask", QUESTION, "--path", str(root), "--route", "long-context", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["citations"][0]["path"] in ("maple.txt", "twin.txt")
+    assert main(["pages", "--path", str(root), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["pages"] == told["pages"]
