@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import random
 import shutil
 import time
 from collections import Counter
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -26,7 +26,7 @@ ENCODE, EVICT, COLLECT = KINDS = ("encode", "evict", "collect")
 WORD = "a word"
 
 
-def work(kind: str, folder: Path, told: int) -> None:
+def work(kind: str, folder: Path, telling: Connection) -> None:
     """Puts pages, batch by batch, or drops and moves them and puts them back; tells of each batch that is kept."""
     writing.MAX_BYTES = 80_000
     with PageStore.open(folder, word=WORD) as store:
@@ -37,7 +37,7 @@ def work(kind: str, folder: Path, told: int) -> None:
                 store.collect(HASHES[first // 2 :: 2])
             store.put(LAYOUT, (made_page(LAYOUT, name) for name in HASHES[first : first + BATCH]))
             store.flush()
-            os.write(told, b".")
+            telling.send_bytes(b".")
 
 
 @dataclass(frozen=True)
@@ -53,28 +53,31 @@ class Trial:
         exit code."""
         if kind != ENCODE:
             shutil.copytree(self.full, folder)
-        reading, told = os.pipe()
-        process = self.processes.Process(target=told_of, args=(kind, folder, f"/proc/{os.getpid()}/fd/{told}"))
+        told, telling = self.processes.Pipe(duplex=False)
+        process = self.processes.Process(target=work, args=(kind, folder, telling))
         process.start()
-        n_kept = len(os.read(reading, 1))  # it has opened the pipe by now
-        os.close(told)
+        telling.close()
+        n_kept = told_more(told)
         started = time.perf_counter()
-        while (batches is None or n_kept < batches) and (more := os.read(reading, 1)):
-            n_kept += len(more)
+        while (batches is None or n_kept < batches) and told_more(told):
+            n_kept += 1
         if batches is None:
             self.seconds[kind] = (time.perf_counter() - started) / N_BATCHES
         else:
             time.sleep(moment * self.seconds[kind])
             process.kill()
         process.join()
-        while more := os.read(reading, 1000):
-            n_kept += len(more)
-        os.close(reading)
+        while told_more(told):
+            n_kept += 1
         return n_kept, process.exitcode
 
 
-def told_of(kind: str, folder: Path, pipe: str) -> None:
-    work(kind, folder, os.open(pipe, os.O_WRONLY))
+def told_more(told: Connection) -> int:
+    """1 after another batch was told of, 0 when there is none to come."""
+    try:
+        return len(told.recv_bytes())
+    except EOFError:
+        return 0
 
 
 @pytest.fixture(scope="module")

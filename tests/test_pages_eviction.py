@@ -1,5 +1,6 @@
 """Which pages stay within a budget, and that what is dropped gives its bytes back to the disk."""
 
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -197,3 +198,29 @@ def test_uses_are_counted_once_however_they_are_noted(tmp_path: Path, clock: Clo
         (model,) = store.stats().models
         assert model.encoded == 225
         assert model.found["disk"] == 450 * 4 + len(HASHES)
+
+
+def test_a_disk_without_room_even_for_saying_so_is_given_a_segment_back(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drop, failures = table.PageTable.drop, []
+
+    def full(self: table.PageTable, rows: list[int]) -> None:
+        if not failures:
+            failures.append(sqlite3.OperationalError("database or disk is full"))
+            failures[0].sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise failures[0]
+        drop(self, rows)
+
+    with PageStore.open(tmp_path / "pages") as store:
+        put(store, HASHES)
+        store.pin("00", HASHES[:10])
+        before = store.stats()
+        monkeypatch.setattr(table.PageTable, "drop", full)
+        store.evict(before.disk_bytes // 2)
+        assert failures
+        assert 0 < store.stats().disk_bytes == file_bytes(store.folder) <= before.disk_bytes // 2
+        there = store.have("00", HASHES)
+        assert there >= set(HASHES[:10])
+        assert right(store, sorted(there))
+        assert store.check_integrity().ok
