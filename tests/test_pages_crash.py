@@ -19,7 +19,7 @@ from selfroute.memory.pages.made import is_made, made_hash, made_layout, made_pa
 from selfroute.memory.pages.store import PageStore
 
 LAYOUT = made_layout()
-HASHES = [made_hash(str(i)) for i in range(150)]
+HASHES = [made_hash(str(i)) for i in range(100)]
 BATCH = 10
 N_BATCHES = len(HASHES) // BATCH
 ENCODE, EVICT, COLLECT = KINDS = ("encode", "evict", "collect")
@@ -28,7 +28,7 @@ WORD = "a word"
 
 def work(kind: str, folder: Path, telling: Connection) -> None:
     """Puts pages, batch by batch, or drops and moves them and puts them back; tells of each batch that is kept."""
-    writing.MAX_BYTES = 80_000
+    writing.MAX_BYTES = 120_000
     with PageStore.open(folder, word=WORD) as store:
         for first in range(0, len(HASHES), BATCH):
             if kind == EVICT:
@@ -138,7 +138,7 @@ def test_200_kills_at_random_moments_tear_nothing(trial: Trial, tmp_path: Path) 
 def test_a_run_that_is_killed_again_and_again_ends_whole(trial: Trial, tmp_path: Path) -> None:
     folder = tmp_path / "again"
     n_there = 0
-    for batches in (1, 3, 6, 9):
+    for batches in (1, 3, 5, 7):
         trial.run(ENCODE, folder, batches, 0.5)
         with PageStore.open(folder, word=WORD) as store:
             assert len(store.have("00", HASHES)) >= n_there

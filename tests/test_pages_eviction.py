@@ -100,12 +100,12 @@ def test_what_costs_more_to_encode_stays(tmp_path: Path, clock: Clock) -> None:
 
 def test_the_noise_in_what_encoding_took_decides_nothing(tmp_path: Path, clock: Clock) -> None:
     with PageStore.open(tmp_path / "pages") as store:
-        for i, name in enumerate(HASHES):
+        for i, name in enumerate(HASHES[:30]):
             put(store, [name], seconds=1e-4 * (1 + i % 3))
             clock.now += DAY
         store.evict(store.stats().n_bytes // 2)
         kept = sorted(HASHES.index(name) for name in store.have("00", HASHES))
-        assert kept == list(range(kept[0], len(HASHES)))  # the newer
+        assert kept == list(range(kept[0], 30))  # the newer
 
 
 def test_pinned_pages_are_neither_evicted_nor_collected(tmp_path: Path, clock: Clock) -> None:
