@@ -4,6 +4,8 @@ Pages hold random bytes, in fields as a paged model's may be: token numbers, pac
 and one vector a page. Every reading is a store that was just opened, so that the page table is read and, where the line
 says `first`, the checksums are compared; the files are in the system's cache, for they were just written. `copy` is
 numpy's copy of one array as large as all pages into a new one, which is what gathering does at the least.
+`fresh_memory` is the time to write to so many bytes of memory that the process did not have before: on some machines it
+is most of a first reading, so it is taken apart from it. `blocks` gathers all, 256 pages at a time.
 
 Example: python benchmarks/page_store.py --pages 16000 --tokens 250
 """
@@ -59,6 +61,12 @@ def pages(of: Layout, n: int, tokens: int, seed: int) -> Iterator[NewPage]:
         yield NewPage(f"{i:032x}", n_tokens, arrays, 0.01)
 
 
+def blocks(store: PageStore, of: Layout, hashes: list[str]) -> None:
+    """Gathers all pages, 256 at a time."""
+    for first in range(0, len(hashes), 256):
+        store.gather(of, hashes[first : first + 256])
+
+
 def seconds(work: Callable[[], Any]) -> float:
     started = time.perf_counter()
     work()
@@ -81,6 +89,8 @@ def run(n_pages: int, tokens: int, token_bytes: int, repeats: int, seed: int, fo
         put_seconds += seconds(store.flush)
     shuffled = np.random.default_rng(seed).permutation(hashes).tolist()
     found: dict[str, Any] = {"pages": n_pages, "tokens": 0, "put_seconds": put_seconds}
+    n_bytes = sum(1 + tokens * field.n_bytes if field.per_token else field.n_bytes for field in of.fields) * n_pages
+    found["fresh_memory_seconds"] = seconds(lambda: np.empty(n_bytes, np.uint8).fill(1))
     with PageStore.open(folder) as store:
         found["open_seconds"] = seconds(lambda: store.have(of.fingerprint, hashes))
         found["vectors_first_seconds"] = seconds(lambda: store.gather(of, shuffled, ["vector"]))
@@ -90,6 +100,7 @@ def run(n_pages: int, tokens: int, token_bytes: int, repeats: int, seed: int, fo
         found["keys_seconds"] = best(repeats, lambda: store.gather(of, shuffled, ["keys"]))
         gathered = store.gather(of, shuffled)
         found["tokens"], n_bytes = int(gathered.lengths.sum()), gathered.n_bytes
+        found["blocks_seconds"] = best(repeats, lambda: blocks(store, of, shuffled))
         found["disk_bytes"] = store.stats().disk_bytes
     largest = max(gathered.arrays.values(), key=lambda array: array.nbytes)
     found["copy_seconds"] = best(repeats, lambda: largest.copy()) * n_bytes / largest.nbytes

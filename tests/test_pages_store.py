@@ -219,6 +219,31 @@ def test_a_folder_that_cannot_be_written_is_read(tmp_path: Path, monkeypatch: py
         assert store.have("00", HASHES) == set(HASHES[:20])
 
 
+def test_a_closed_store_knows_nothing_and_takes_nothing(tmp_path: Path) -> None:
+    store = PageStore.open(tmp_path / "pages")
+    put(store, HASHES[:5])
+    store.close()
+    store.close()
+    assert store.have("00", HASHES) == set()
+    put(store, HASHES[:5])
+    with pytest.raises(SelfRouteError, match="closed"):
+        store.flush()
+    with PageStore.open(tmp_path / "pages") as again:
+        assert right(again, HASHES[:5])
+
+
+def test_a_folder_without_a_store_that_cannot_be_written_holds_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from selfroute.memory.pages import opening
+
+    monkeypatch.setattr(opening, "can_write", lambda path: False)
+    with PageStore.open(tmp_path / "pages") as store:
+        assert store.have("00", HASHES) == set()
+        assert store.stats().pages == 0
+        assert store.notes == ()
+
+
 def test_arrays_outlive_the_store(tmp_path: Path) -> None:
     with PageStore.open(tmp_path / "pages") as store:
         put(store, HASHES[:20])

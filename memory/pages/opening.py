@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -86,6 +87,14 @@ def is_damage(error: sqlite3.Error) -> bool:
     if code is None:
         return False
     return code & 0xFF in _DAMAGE or code == sqlite3.SQLITE_IOERR_SHORT_READ
+
+
+def is_full(error: SelfRouteError) -> bool:
+    """Whether an error of failed() says that the disk has no room."""
+    cause = error.__cause__
+    if isinstance(cause, sqlite3.Error):
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    return isinstance(cause, OSError) and cause.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def failed(folder: Path, error: sqlite3.Error | OSError) -> SelfRouteError:

@@ -19,7 +19,7 @@ from selfroute.memory.pages import opening
 from selfroute.memory.pages.checksums import mark
 from selfroute.memory.pages.rows import Rows
 from selfroute.memory.pages.segments import Segments
-from selfroute.memory.pages.table import ModelRow, PageTable
+from selfroute.memory.pages.table import FILE, ModelRow, PageTable
 from selfroute.memory.pages.writing import Writer
 from selfroute.models.paged.layout import Layout
 
@@ -50,7 +50,8 @@ class Shelf:
         self._damaged = False
         self.writable = opening.prepared(folder)
         self._table = opening.opened(folder, writable=self.writable)
-        if self._table is None:
+        self._closed = False
+        if self._table is None and (folder / FILE).exists():
             self._note_damage("it cannot be read")
 
     def reading(self, work: Callable[[PageTable], T], otherwise: T) -> T:
@@ -72,12 +73,14 @@ class Shelf:
     def locked(self) -> Iterator[tuple[PageTable, Writer]]:
         """The right to write. Raises IndexLockedError when another process keeps it, SelfRouteError for failures."""
         with self.writing:
+            if self._closed:
+                raise SelfRouteError(f"the store of pages in {self.folder} is closed", "open it again")
             if not self.writable:
                 raise opening.cannot_keep(self.folder, PermissionError(13, "the folder cannot be written"))
             with opening.locked(self.folder, self._wait_seconds):
-                with self.lock:
-                    table = self._mended()
                 try:
+                    with self.lock:
+                        table = self._mended()
                     yield table, Writer(table, self.segments, self.lock)
                 except (sqlite3.Error, OSError) as error:
                     if isinstance(error, sqlite3.Error) and opening.is_damage(error):
@@ -119,7 +122,7 @@ class Shelf:
         with self.lock:
             if self._table is not None:
                 self._table.close()
-            self._table = None
+            self._table, self._closed = None, True
             self.segments.close()
             self._known.clear()
 

@@ -8,7 +8,6 @@ again, as any page that is not there: all that can be lost here is time.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,20 +19,19 @@ from numpy.typing import NDArray
 
 from selfroute.errors import SelfRouteError
 from selfroute.memory.check import Checked
-from selfroute.memory.pages import eviction
 from selfroute.memory.pages.base import DISK, Gathered, MissingPages, NewPage, Record
 from selfroute.memory.pages.checking import check_pages, unreadable
 from selfroute.memory.pages.gathering import Gathering, Held
+from selfroute.memory.pages.room import Room
 from selfroute.memory.pages.rows import Rows
 from selfroute.memory.pages.shelf import Shelf
 from selfroute.memory.pages.stats import Stats, stats_of
-from selfroute.memory.pages.table import PageTable, Worth
+from selfroute.memory.pages.table import PageTable
 from selfroute.memory.pages.writing import Writer
 from selfroute.memory.secret import secret
 from selfroute.models.paged.layout import Layout
 
 _BATCH_BYTES, _BATCH_SECONDS = 8 << 20, 2.0  # what is put is written when it is so much, or waits for so long
-_SLACK = 0.1  # of the budget is freed beyond what is needed, so that eviction does not come again at once
 
 Batch = dict[str, tuple[Layout, dict[str, Record]]]  # by fingerprint, then by content hash
 
@@ -47,7 +45,7 @@ class PageStore:
         self._pending: Batch = {}
         self._flying: Batch = {}  # what is just being written
         self._pending_bytes, self._pending_since = 0, 0.0
-        self._pins: Counter[tuple[str, str]] = Counter()
+        self._room = Room(shelf, budget_bytes)
 
     @classmethod
     def open(
@@ -203,45 +201,28 @@ class PageStore:
 
     def pin(self, fingerprint: str, hashes: Iterable[str]) -> None:
         """Has this process neither evict nor collect these pages, until each was unpinned as often."""
-        with self._shelf.lock:
-            self._pins.update((fingerprint, name) for name in hashes)
+        self._room.pin(fingerprint, hashes)
 
     def unpin(self, fingerprint: str, hashes: Iterable[str]) -> None:
         """Takes back a pin()."""
-        with self._shelf.lock:
-            self._pins.subtract((fingerprint, name) for name in hashes)
-            self._pins = +self._pins
+        self._room.unpin(fingerprint, hashes)
 
     def evict(self, to_bytes: int) -> int:
         """Drops the pages of least value until all segments together take at most to_bytes, or only pinned pages are
-        left. Returns how many were dropped. Raises SelfRouteError."""
+        left. Returns how many were dropped. Raises SelfRouteError.
+
+        On a disk that has no room even for saying so, a whole segment is deleted first.
+        """
         self.flush()
-        with self._shelf.locked() as (table, writer):
-            worth = self._worth(table)
-            excess = int(worth.sizes.sum()) - to_bytes
-            gone = eviction.worst(eviction.of_kept(worth), worth.sizes, excess, self._may_go(table, worth))
-            self._drop(table, worth, gone)
-            writer.reclaim(to_bytes)
-            return len(gone)
+        return self._room.evict(to_bytes)
 
     def collect(self, live_hashes: Collection[str], fingerprint: str | None = None) -> int:
         """Drops the pages of all other hashes, of every model or of one, but for pinned ones; returns how many.
 
         Raises SelfRouteError.
         """
-        live = live_hashes if isinstance(live_hashes, set | frozenset) else set(live_hashes)
         self.flush()
-        with self._shelf.locked() as (table, writer):
-            worth = self._worth(table)
-            dead = np.array([name not in live for name in worth.hashes], bool)
-            if fingerprint is not None:
-                model = self._shelf.model(fingerprint)
-                dead &= worth.models == (model.model.model if model else -1)
-            gone = np.flatnonzero(dead & self._may_go(table, worth))
-            self._drop(table, worth, gone)
-            writer.drop_strays()
-            writer.reclaim()
-            return len(gone)
+        return self._room.collect(live_hashes, fingerprint)
 
     def check_integrity(self, *, mend: bool = False) -> Checked:
         """Everything that is kept, compared with its checksums. mend: drops what is not as it was written, and a table
@@ -309,56 +290,11 @@ class PageStore:
         fresh = {name: record for name, record in records.items() if name not in model.rows.at}
         if not fresh:
             return
-        room = self._room(table, writer, model.model.model, list(fresh.values()))
+        room = self._room.make(table, writer, model.model.model, list(fresh.values()))
         ends = np.cumsum([len(record.data) for record in fresh.values()])
         fits = dict(list(fresh.items())[: int(np.searchsorted(ends, room, side="right"))])
         if fits:
             writer.append(model.model, layout, fits)
-
-    def _room(self, table: PageTable, writer: Writer, model: int, fresh: Sequence[Record]) -> int:
-        """The bytes that the budget has room for, after pages of clearly less value were dropped for new ones.
-
-        Of a corpus that is larger than the budget, what came first stays, so that each reading finds as much as fits;
-        dropping the oldest instead would find nothing.
-        """
-        n_bytes = sum(len(record.data) for record in fresh)
-        with self._shelf.lock:
-            free = n_bytes if self.budget_bytes is None else self.budget_bytes - table.used_bytes()
-        if self.budget_bytes is None or n_bytes <= free:
-            return free
-        worth = self._worth(table)
-        live = int(worth.sizes.sum())
-        if live + n_bytes > self.budget_bytes:
-            of_all, own = eviction.with_new(worth, model, sum(record.seconds for record in fresh), n_bytes)
-            less = self._may_go(table, worth) & (of_all * eviction.GAIN < own)
-            excess = live + n_bytes - self.budget_bytes + int(self.budget_bytes * _SLACK)
-            gone = eviction.worst(of_all, worth.sizes, excess, less)
-            self._drop(table, worth, gone)
-            live -= int(worth.sizes[gone].sum())
-        writer.reclaim(max(live, self.budget_bytes - n_bytes))
-        with self._shelf.lock:
-            return self.budget_bytes - table.used_bytes()
-
-    def _worth(self, table: PageTable) -> Worth:
-        with self._shelf.lock:
-            return table.worth()
-
-    def _may_go(self, table: PageTable, worth: Worth) -> NDArray[np.bool_]:
-        """(P,) bool: not pinned."""
-        with self._shelf.lock:
-            pins = {
-                (known.model.model, name)
-                for fingerprint, name in self._pins
-                if (known := self._shelf.model(fingerprint)) is not None
-            }
-        if not pins:
-            return np.ones(len(worth.rows), bool)
-        return np.array([page not in pins for page in zip(worth.models.tolist(), worth.hashes, strict=True)], bool)
-
-    def _drop(self, table: PageTable, worth: Worth, gone: NDArray[np.int64]) -> None:
-        if len(gone):
-            with self._shelf.lock:
-                table.drop(worth.rows[gone].tolist())
 
     def _drop_damaged(self, rows: Rows, places: Sequence[int]) -> None:
         """Has damaged pages found no more, in the table too where it can be written."""
