@@ -40,7 +40,7 @@ def answer_loss(found: Logits, answers: Tensor, n_groups: Tensor, asked: Tensor,
     """Means over the questions asked.
 
     start: -log p of the right places of each group, all tokens and the null option sharing one softmax; the mean over
-    the groups. right: the share whose best start, or null option, is right. end: as start, within the pages that hold
+    the groups. right: (B,) the share whose best start, or null option, is right. end: as start, within the pages that hold
     an answer. page: (B,) as start, of the page's own score, over pages.
     answers: (n, 6) haystack, question, page, first, last, group. n_groups, asked: (B, Q).
     """
@@ -69,7 +69,7 @@ def answer_loss(found: Logits, answers: Tensor, n_groups: Tensor, asked: Tensor,
     here, answered = asked.view(-1).float(), (asked.view(-1) & ~none).float()
     return {
         "start": (of_start * here).sum() / here.sum().clamp_min(1),
-        "right": (hits * here).sum() / here.sum().clamp_min(1),
+        "right": (hits * here).view(B, Q).sum(1) / here.view(B, Q).sum(1).clamp_min(1),
         "end": (of_end * answered).sum() / answered.sum().clamp_min(1),
         "page": (of_page * answered).view(B, Q).sum(1) / answered.view(B, Q).sum(1).clamp_min(1),
     }

@@ -69,9 +69,10 @@ class Trainer:
 
     def __init__(self, model: PagedReader, settings: Settings, device: str) -> None:
         self.model, self.settings, self.device = model.to(device), settings, device
-        sharp = [p for n, p in model.named_parameters() if "sharpness" in n or "null_size" in n]
-        local = list(model.local.parameters())
-        known = {id(p) for p in sharp + local}
+        sharp = [p for n, p in model.named_parameters() if "sharpness" in n or "null_size" in n or n.endswith(".conv")]
+        fast = {id(p) for p in sharp}
+        local = [p for p in model.local.parameters() if id(p) not in fast]
+        known = fast | {id(p) for p in local}
         others = [p for p in model.parameters() if id(p) not in known]
         groups = [
             {
@@ -114,9 +115,8 @@ class Trainer:
         """The questions' states."""
         at = torch.arange(there["questions"].shape[-1], device=self.device)
         real = at < there["question_lengths"][..., None]
-        segments = (at >= there["found"][..., None]).int() * real
         with self.precision():
-            return self.model.question(there["questions"], segments, real)
+            return self.model.question(there["questions"], real)
 
     def loss(self, batch: Batch, bits: int = 16) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its parts."""
@@ -128,6 +128,8 @@ class Trainer:
         parts = answer_loss(found, there["answers"], there["n_groups"], there["asked"], pages)
         natural = there["natural"].float()
         parts["page"] = (parts["page"] * natural).sum() / natural.sum().clamp_min(1)
+        parts["natural"] = (parts["right"] * natural).sum() / natural.sum()  # nan where there is none
+        parts["right"] = (parts["right"] * (1 - natural)).sum() / (1 - natural).sum()
         return parts["start"] + parts["end"] + self.settings.page_loss * parts["page"], parts
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -299,12 +301,15 @@ def main() -> None:
         n_tokens += int(batch.lengths.sum())
         step += 1
         if step % 10 == 0:
-            rights = [*rights[-4:], float(torch.stack([x["right"] for x in losses[-10:]]).mean())]
+            rights = [*rights[-4:], float(torch.stack([x["right"] for x in losses[-10:]]).nanmean().nan_to_num())]
             grown = 10 * settings.grows * (sum(rights) / len(rights) > settings.enough)
             late = 1.6 * step / max(1, settings.steps) - 0.6  # what is not reached by then is gone on to all the same
             progress.value = min(1.0, max(progress.value + grown, late))
         if len(losses) == 100:
-            means = {name: round(float(torch.stack([x[name] for x in losses]).mean()), 4) for name in losses[0]}
+            means = {
+                name: round(float(torch.stack([x[name] for x in losses]).nanmean().nan_to_num()), 4)
+                for name in losses[0]
+            }
             seconds = time.perf_counter() - since
             say(
                 level=round(progress.value, 3),
