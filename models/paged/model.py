@@ -62,7 +62,7 @@ class PagedReader(nn.Module):
         B, Q, T = tokens.shape
         x = self.local(tokens.view(-1, T), real.view(-1, T))
         R = self.config.readers
-        at = real.view(-1, T).sum(1, keepdim=True) - R + torch.arange(R, device=x.device)
+        at = real.view(-1, T).sum(1, keepdim=True) - R - 1 + torch.arange(R, device=x.device)
         at[:, 0] = 0
         return x.gather(1, at.clamp_min(0)[..., None].expand(-1, -1, x.shape[-1])).view(B, Q, R, -1)  # type: ignore[no-any-return]
 

@@ -81,8 +81,9 @@ def joined(haystacks: Sequence[Haystack]) -> Haystack:
 class Batch:
     """Padded arrays of B haystacks of P pages of T tokens, and Q questions of Tq, each with its special tokens.
 
-    pages: (B, P, T) with lengths (B, P). questions: (B, Q, Tq), lengths. asked: (B, Q), false for padding. answers: (n, 6) haystack, question, page, first and last place in the
-    page as encoded, group. n_groups: (B, Q), 0 for a question without answer. natural: (B,).
+    pages: (B, P, T) with lengths (B, P). questions: (B, Q, Tq) with question_lengths. asked: (B, Q), false for padding.
+    answers: (n, 6) haystack, question, page, first and last place in the page as encoded, group. n_groups: (B, Q), 0
+    for a question without answer. natural: (B,).
     """
 
     pages: NDArray[np.uint16]

@@ -40,8 +40,8 @@ def answer_loss(found: Logits, answers: Tensor, n_groups: Tensor, asked: Tensor,
     """Means over the questions asked.
 
     start: -log p of the right places of each group, all tokens and the null option sharing one softmax; the mean over
-    the groups. right: (B,) the share whose best start, or null option, is right. end: as start, within the pages that hold
-    an answer. page: (B,) as start, of the page's own score, over pages.
+    the groups. right: (B,), the share whose best start, or null option, is right. end: as start, within the pages that
+    hold an answer. page: (B,), as start, of the page's own score, over pages.
     answers: (n, 6) haystack, question, page, first, last, group. n_groups, asked: (B, Q).
     """
     B, Q = asked.shape
