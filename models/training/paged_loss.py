@@ -55,6 +55,7 @@ def answer_loss(found: Logits, answers: Tensor, n_groups: Tensor, asked: Tensor,
 
     holds = torch.zeros(B * Q, P, dtype=torch.bool, device=row.device)
     holds[row, page] = True
+    holds |= none[:, None]  # of no account, but a sum over nothing has no gradient
     scores = found.end.view(B * Q, P, T)
     total = torch.logsumexp(scores.masked_fill(~holds[..., None], -torch.inf).flatten(1), 1)
     at = torch.where(total.isfinite()[row], scores[row, page, last] - total.nan_to_num(neginf=0.0)[row], 0.0)

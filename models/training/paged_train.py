@@ -56,9 +56,9 @@ class Settings:
     quantized_from: float = 0.4  # ... after this share of the schedule
     ema: float = 0.998
     seed: int = 0
-    enough: float = 0.7
-    grows: float = 0.002
-    tokens: int = 65536
+    enough: float = 0.65
+    grows: float = 0.003
+    tokens: int = 66100
     most_pages: int = 128
     page_tokens: int = 256
     questions: int = 512
@@ -88,7 +88,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=device == "cuda")
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.average = [p.detach().clone() for p in self.parameters] if settings.ema else []
-        self.n_averaged = 0
+        self.n_averaged = self.n_steps = 0
         self.rng = np.random.default_rng(settings.seed)
 
     def precision(self) -> Any:
@@ -136,7 +136,10 @@ class Trainer:
         """One update; the parts of the loss before it."""
         settings = self.settings
         progress = step / max(1, settings.steps)
-        rate = settings.learning_rate * min(1.0, (step + 1) / settings.warmup) * min(1.0, 1.05 * (1 - progress) + 0.01)
+        self.n_steps += 1
+        rate = (
+            settings.learning_rate * min(1.0, self.n_steps / settings.warmup) * min(1.0, 1.05 * (1 - progress) + 0.01)
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         packs = progress >= settings.quantized_from and self.rng.random() < settings.quantized
