@@ -17,9 +17,10 @@ class PagedConfig:
     """Sizes of a paged reader.
 
     encoder: what its local layers mix tokens with: attention over the page (minilm), over `window` tokens on each side,
-    a gated delta rule in both directions, or that in every second layer. n_global: layers in which a question reads all
-    pages, with query_heads over kv_heads. readers: tokens at the head of a question that do the reading, [CLS] the
-    first. pointer, page: channels of the keys of tokens and of pages. log_n: scores grow with log(number of tokens).
+    a gated delta rule in both directions, or that in every second layer. conv: the tokens that a convolution before
+    each of the first conv_layers layers sees, channel by channel. n_global: layers in which a question reads all pages,
+    with query_heads over kv_heads. readers: the tokens of a question that do the reading, [CLS] and those after its
+    text. pointer, page: channels of the keys of tokens and of pages. log_n: scores grow with log(number of tokens).
     """
 
     encoder: str = "minilm"
@@ -29,6 +30,8 @@ class PagedConfig:
     inner: int = 1536
     positions: int = 512
     window: int = 64
+    conv: int = 9
+    conv_layers: int = 4
     n_global: int = 2
     query_heads: int = 4
     kv_heads: int = 2
@@ -47,6 +50,8 @@ class PagedConfig:
             raise ConfigError("heads do not divide what they share", "see PagedConfig's sizes")
         if min(self.layers, self.readers, self.window) < 1 or self.n_global < 0:
             raise ConfigError("a size is below its least", "layers, readers and window are 1 or more")
+        if not self.conv % 2 or not 0 <= self.conv_layers <= self.layers:
+            raise ConfigError("conv is to be odd, and conv_layers at most layers", "see PagedConfig's sizes")
         if self.head_dim % 2 or self.pointer % 2:
             raise ConfigError("head_dim and pointer are to be even", "they are packed in halves")
 

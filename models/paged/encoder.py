@@ -17,9 +17,12 @@ EPSILON = 1e-12
 
 
 class LocalLayer(nn.Module):
-    """One layer, normalised after each half as BERT is."""
+    """One layer, normalised after each half as BERT is; before the first layers a convolution is added to their input.
 
-    def __init__(self, config: PagedConfig, recurrent: bool) -> None:
+    Attention finds tokens by what they say; which token is the third before another is the convolution's.
+    """
+
+    def __init__(self, config: PagedConfig, recurrent: bool, convolved: bool) -> None:
         super().__init__()
         width = config.width
         self.n_heads, self.recurrent = config.heads, recurrent
@@ -29,6 +32,7 @@ class LocalLayer(nn.Module):
         self.inner = nn.Linear(width, config.inner)
         self.outer = nn.Linear(config.inner, width)
         self.outer_norm = nn.LayerNorm(width, eps=EPSILON)
+        self.conv = nn.Parameter(torch.zeros(width, 1, config.conv)) if convolved else None
         if recurrent:
             self.gates = nn.Linear(width, 2 * config.heads)
             nn.init.zeros_(self.gates.weight)
@@ -38,6 +42,9 @@ class LocalLayer(nn.Module):
     def forward(self, x: Tensor, seen: Tensor, real: Tensor) -> Tensor:
         """x: (B, T, W). seen: (B, 1, 1 or T, T), what each token looks at. real: (B, T), false for padding."""
         B, T, W = x.shape
+        if self.conv is not None:
+            shown = (x * real[..., None]).transpose(1, 2)
+            x = x + F.conv1d(shown, self.conv, padding=self.conv.shape[2] // 2, groups=W).transpose(1, 2)
         q, k, v = (f(x).view(B, T, self.n_heads, -1).transpose(1, 2) for f in (self.query, self.key, self.value))
         if self.recurrent:
             decay, beta = self.gates(x).float().transpose(1, 2).chunk(2, 1)
@@ -53,7 +60,10 @@ class LocalLayer(nn.Module):
 
 
 class LocalEncoder(nn.Module):
-    """Tokens of one page, or of one question, to their states. The word vectors are given, and are not trained."""
+    """Tokens of one page, or of one question, to their states. The word vectors are given, and are not trained.
+
+    A page and a question are read alike: what stands before a value looks like what a question ends with.
+    """
 
     words: Tensor
 
@@ -62,14 +72,16 @@ class LocalEncoder(nn.Module):
         self.config = config
         self.register_buffer("words", words, persistent=False)
         self.positions = nn.Embedding(config.positions, config.width)
-        self.segments = nn.Embedding(2, config.width)
+        self.segment = nn.Parameter(torch.zeros(config.width))  # BERT's second
         self.norm = nn.LayerNorm(config.width, eps=EPSILON)
-        self.layers = nn.ModuleList(LocalLayer(config, config.recurrent(n)) for n in range(config.layers))
+        self.layers = nn.ModuleList(
+            LocalLayer(config, config.recurrent(n), n < config.conv_layers) for n in range(config.layers)
+        )
 
-    def forward(self, tokens: Tensor, segments: Tensor, real: Tensor) -> Tensor:
-        """(B, T, W). tokens, segments: (B, T) ids. real: (B, T), false for padding."""
+    def forward(self, tokens: Tensor, real: Tensor) -> Tensor:
+        """(B, T, W). tokens: (B, T) ids. real: (B, T), false for padding."""
         T = tokens.shape[1]
-        x = self.norm(self.words[tokens] + self.positions.weight[:T] + self.segments(segments))
+        x = self.norm(self.words[tokens] + self.positions.weight[:T] + self.segment)
         seen = real[:, None, None, :]
         if self.config.encoder == "windowed":
             at = torch.arange(T, device=tokens.device)

@@ -61,21 +61,20 @@ class ExactReader:
         return Resident(together(parts), lengths)
 
     @torch.inference_mode()
-    def logits(self, questions: Sequence[tuple[Sequence[int], int]], resident: Resident) -> Logits:
+    def logits(self, questions: Sequence[Sequence[int]], resident: Resident) -> Logits:
         """Of questions as PagedRuntime.question_ids() gives them."""
-        T = int(-(-max(len(ids) for ids, _ in questions) // ROUND_TO) * ROUND_TO)
+        T = int(-(-max(map(len, questions)) // ROUND_TO) * ROUND_TO)
         tokens = torch.zeros(1, len(questions), T, dtype=torch.int32)
-        segments, real = torch.zeros_like(tokens), torch.zeros(1, len(questions), T, dtype=torch.bool)
-        for q, (ids, second) in enumerate(questions):
+        real = torch.zeros(1, len(questions), T, dtype=torch.bool)
+        for q, ids in enumerate(questions):
             tokens[0, q, : len(ids)] = torch.tensor(list(ids))
-            segments[0, q, second : len(ids)] = 1
             real[0, q, : len(ids)] = True
         with self.precision():
-            x = self.model.question(*(y.to(self.device) for y in (tokens, segments, real)))
+            x = self.model.question(tokens.to(self.device), real.to(self.device))
             return self.model.read(x, resident.pages)
 
     def ask(
-        self, questions: Sequence[tuple[Sequence[int], int]], resident: Resident, n_spans: int = 8
+        self, questions: Sequence[Sequence[int]], resident: Resident, n_spans: int = 8
     ) -> list[tuple[list[PageSpan], float]]:
         """The spans of each question, best first, and the probability that nothing answers."""
         found = self.logits(questions, resident)

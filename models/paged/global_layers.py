@@ -29,6 +29,10 @@ class GlobalLayer(nn.Module):
         self.inner = nn.Linear(config.width, config.global_inner)
         self.outer = nn.Linear(config.global_inner, config.width)
         self.sharpness = nn.Parameter(torch.zeros(self.heads))
+        with torch.no_grad():  # alike at the beginning: what says the same matches
+            groups = self.heads // self.kv_heads
+            rows = self.key.weight.view(self.kv_heads, 1, self.dim, config.width)
+            self.query.weight.copy_(rows.expand(-1, groups, -1, -1).reshape(-1, config.width))
         nn.init.zeros_(self.outer.weight)
         nn.init.zeros_(self.outer.bias)
 

@@ -38,6 +38,12 @@ class Pointer(nn.Module):
         self.null = nn.Linear(config.width, 1)
         self.null_size = nn.Parameter(torch.ones(1))
         self.sharpness = nn.Parameter(torch.zeros(3))
+        for query, key in (
+            (self.start_query, self.start_key),
+            (self.end_query, self.end_key),
+            (self.page_query, self.page_key),
+        ):
+            query.load_state_dict(key.state_dict())  # alike at the beginning: what says the same matches
 
     def kept(self, x: Tensor, real: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of states (..., T, W): start and end keys (..., T, pointer) and the page's (..., page), all of length 1."""

@@ -1,8 +1,9 @@
 """The paged reader in torch: what is trained, and the exact reference of the runtime.
 
 A page is [CLS] text [SEP], read by the local layers alone; what is kept of it are, for each of its tokens, the keys and
-values of the global layers and two pointer keys, and a key of the whole page. A question is [CLS], the other reading
-tokens, its text, [SEP], and, when it is asked again with what was found so far, that and another [SEP].
+values of the global layers and two pointer keys, and a key of the whole page. A question is [CLS], its text, when it is
+asked again [SEP] and what was found so far, then the other reading tokens and [SEP]. The reading tokens come last so
+that they see a key from where a value would: right after it.
 """
 
 from __future__ import annotations
@@ -18,8 +19,6 @@ from selfroute.models.paged.config import PagedConfig
 from selfroute.models.paged.encoder import LocalEncoder
 from selfroute.models.paged.global_layers import GlobalLayer
 from selfroute.models.paged.heads import Logits, Pointer
-
-SEGMENT_QUESTION, SEGMENT_PAGE = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +52,19 @@ class PagedReader(nn.Module):
         """tokens, real: (B, P, T). No page's result depends on another page, nor on padding."""
         B, P, T = tokens.shape
         flat, here = tokens.view(B * P, T), real.view(B * P, T)
-        x = self.local(flat, torch.full_like(flat, SEGMENT_PAGE), here).view(B, P, T, -1)
+        x = self.local(flat, here).view(B, P, T, -1)
         kept = [layer.kept(x) for layer in self.reads]  # type: ignore[operator]
         start, end, page = self.pointer.kept(x, real)
         return Pages(tuple(k for k, _ in kept), tuple(v for _, v in kept), start, end, page, real)
 
-    def question(self, tokens: Tensor, segments: Tensor, real: Tensor) -> Tensor:
+    def question(self, tokens: Tensor, real: Tensor) -> Tensor:
         """The states (B, Q, R, W) of the reading tokens of questions (B, Q, Tq), before they read."""
         B, Q, T = tokens.shape
-        x = self.local(tokens.view(-1, T), segments.view(-1, T), real.view(-1, T))
-        return x[:, : self.config.readers].view(B, Q, self.config.readers, -1)  # type: ignore[no-any-return]
+        x = self.local(tokens.view(-1, T), real.view(-1, T))
+        R = self.config.readers
+        at = real.view(-1, T).sum(1, keepdim=True) - R - 1 + torch.arange(R, device=x.device)
+        at[:, 0] = 0
+        return x.gather(1, at.clamp_min(0)[..., None].expand(-1, -1, x.shape[-1])).view(B, Q, R, -1)  # type: ignore[no-any-return]
 
     def read(self, x: Tensor, pages: Pages) -> Logits:
         """The logits of questions' states over pages, -inf for padding, [CLS] and [SEP]."""
@@ -80,9 +82,9 @@ class PagedReader(nn.Module):
         start, end = (y.masked_fill(~may, -torch.inf) for y in (found.start, found.end))
         return replace(found, start=start, end=end)  # type: ignore[no-any-return]
 
-    def forward(self, tokens: Tensor, real: Tensor, asked: Tensor, segments: Tensor, there: Tensor) -> Logits:
+    def forward(self, tokens: Tensor, real: Tensor, asked: Tensor, there: Tensor) -> Logits:
         """encode, question and read in one."""
-        return self.read(self.question(asked, segments, there), self.encode(tokens, real))
+        return self.read(self.question(asked, there), self.encode(tokens, real))
 
 
 def answerable(real: Tensor) -> Tensor:

@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from selfroute.models.paged.reading import Reading
 
 LOCAL, GLOBAL, CONFIG = "paged-local.onnx", "paged-global.safetensors", "paged.json"
-QUESTION, PAGE = 0, 1  # segments
-READERS = tuple(range(11, 31))  # [unused10] ...: the reading tokens after [CLS]
+READERS = tuple(range(11, 31))  # [unused10] ...: the reading tokens after the text
 MAX_PAGE = 510  # tokens of a page's text
 MAX_FOUND = 60  # tokens of what was found so far
 MAX_THREADS = 4
@@ -98,26 +97,22 @@ class PagedRuntime:
         """The tokens of a page: [CLS], the text's with marks for its lines, [SEP]."""
         return [CLS, *span_windows.read_text(wordpiece(), text).ids[:MAX_PAGE], SEP]
 
-    def question_ids(self, question: str, found: str = "") -> tuple[list[int], int]:
-        """The tokens of a question, and where its second segment begins: what was found so far, if it is given."""
+    def question_ids(self, question: str, found: str = "") -> list[int]:
+        """The tokens of a question, and of what was found so far, if it is given."""
         asked = span_windows.read_question(wordpiece(), question)
-        ids = [CLS, *READERS[: self.config.readers - 1], *asked, SEP]
-        if not found:
-            return ids, len(ids)
-        return [*ids, *wordpiece().pieces(found)[0][:MAX_FOUND], SEP], len(ids)
+        return self.asked_ids(asked, wordpiece().pieces(found)[0][:MAX_FOUND])
 
-    def states(self, ids: Sequence[int], segment: int, second: int | None = None) -> NDArray[np.float32]:
-        """(T, width): the local layers' states of one page (segment 1) or question (0; 1 from `second` on)."""
+    def asked_ids(self, asked: Sequence[int], found: Sequence[int] = ()) -> list[int]:
+        """question_ids() of tokens."""
+        return [CLS, *asked, *([SEP, *found] if found else ()), *READERS[: self.config.readers - 1], SEP]
+
+    def states(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """(T, width): the local layers' states of one page or question."""
         import numpy as np
 
         self.load()
         tokens = np.asarray(ids, np.int64)[None]
-        segments = np.full_like(tokens, segment)
-        if second is not None:
-            segments[:, second:] = PAGE
-        x: NDArray[np.float32] = self._session.run(["states"], {"word": self._words.rows(tokens), "segment": segments})[
-            0
-        ]
+        x: NDArray[np.float32] = self._session.run(["states"], {"word": self._words.rows(tokens)})[0]
         return x[0]
 
     def encode_ids(self, pages: Sequence[Sequence[int]]) -> list[Arrays]:
@@ -125,7 +120,7 @@ class PagedRuntime:
         self.load()
 
         def one(ids: Sequence[int]) -> Arrays:
-            kept: Arrays = self._read.kept(self.states(ids, PAGE))
+            kept: Arrays = self._read.kept(self.states(ids))
             return kept
 
         if min(self.threads, len(pages)) <= 1:
@@ -144,13 +139,12 @@ class PagedRuntime:
 
         found: what an earlier reading found, for a chain. The spans' places are those of a page's text: see quote().
         """
-        return self.ask_ids(*self.question_ids(question, found), lengths, arrays, n_spans=n_spans)
+        return self.ask_ids(self.question_ids(question, found), lengths, arrays, n_spans=n_spans)
 
-    def ask_ids(
-        self, ids: Sequence[int], second: int, lengths: NDArray[np.int32], arrays: Arrays, *, n_spans: int = 8
-    ) -> Reading:
+    def ask_ids(self, ids: Sequence[int], lengths: NDArray[np.int32], arrays: Arrays, *, n_spans: int = 8) -> Reading:
         """ask() of a question's tokens as question_ids() gives them."""
-        x = self.states(ids, QUESTION, second)[: self.config.readers]
+        x = self.states(ids)
+        x = x[[0, *range(len(ids) - self.config.readers, len(ids) - 1)]]
         reading: Reading = self._read.read(x, lengths, arrays, n_spans)
         return reading
 

@@ -63,8 +63,8 @@ def off(model: PagedReader, folder: Path, n: int = 8) -> float:
         ids = [101, *rng.integers(1000, 30000, int(rng.integers(20, 256))).tolist(), 102]
         tokens = torch.tensor([ids])
         with torch.inference_mode():
-            exact = model.local(tokens, torch.ones_like(tokens), torch.ones_like(tokens, dtype=torch.bool))[0].numpy()
-        errors.append(float(np.linalg.norm(runtime.states(ids, 1) - exact) / np.linalg.norm(exact)))
+            exact = model.local(tokens, torch.ones_like(tokens, dtype=torch.bool))[0].numpy()
+        errors.append(float(np.linalg.norm(runtime.states(ids) - exact) / np.linalg.norm(exact)))
     return round(float(np.mean(errors)), 5)
 
 

@@ -19,7 +19,7 @@ LOCAL = "local."
 
 
 def graph(state: Mapping[str, Array], config: PagedConfig, kind: Kind) -> onnx.ModelProto:
-    """Inputs word: (1, T, width) float32, segment: (1, T) int64. Output states: (1, T, width).
+    """Input word: (1, T, width) float32, the tokens' word vectors. Output states: (1, T, width).
 
     state: a PagedReader's arrays by name. Raises ConfigError for an encoder that has no graph.
     """
@@ -40,13 +40,10 @@ class _LocalWriter(_Writer):
 
         x = self._embedded()
         for n in range(self._n_layers):
-            x = self._layer(f"layers.{n}.", x)
+            x = self._layer(f"layers.{n}.", self._convolved(f"layers.{n}.conv", x))
         self._op("Identity", [x], "states")
         shape = ["B", "T", self._width]
-        inputs = [
-            helper.make_tensor_value_info("word", TensorProto.FLOAT, shape),
-            helper.make_tensor_value_info("segment", TensorProto.INT64, shape[:2]),
-        ]
+        inputs = [helper.make_tensor_value_info("word", TensorProto.FLOAT, shape)]
         outputs = [helper.make_tensor_value_info("states", TensorProto.FLOAT, shape)]
         arrays = [numpy_helper.from_array(np.ascontiguousarray(a), name) for name, a in self._arrays.items()]
         body = helper.make_graph(self._nodes, "paged", inputs, outputs, arrays)
@@ -55,16 +52,27 @@ class _LocalWriter(_Writer):
         onnx.checker.check_model(model)
         return model
 
+    def _convolved(self, name: str, x: str) -> str:
+        """The input of a layer plus its convolution; itself for a layer that has none."""
+        weight = self._state.get(name)
+        if weight is None:
+            return x
+        half = weight.shape[2] // 2
+        kernel = self._stored(name, weight)
+        self._op("Transpose", [x], name + "_in", perm=[0, 2, 1])
+        self._op("Conv", [name + "_in", kernel], name + "_out", group=self._width, pads=[half, half])
+        self._op("Transpose", [name + "_out"], name + "_back", perm=[0, 2, 1])
+        return self._op("Add", [x, name + "_back"], name + "_sum")
+
     def _embedded(self) -> str:
         import numpy as np
 
-        self._op("Shape", ["segment"], "shape")
+        self._op("Shape", ["word"], "shape")
         self._op("Gather", ["shape", self._array("one", np.array([1]))], "length")
         positions = self._stored("positions", self._state["positions.weight"])
         zero = self._array("zero", np.array([0]))
         self._op("Slice", [positions, zero, "length", zero], "position")
-        self._op("Gather", [self._array("segments", self._state["segments.weight"]), "segment"], "part")
         self._op("Add", ["word", "position"], "word_at")
-        self._op("Add", ["word_at", "part"], "embedded")
+        self._op("Add", ["word_at", self._array("segment", self._state["segment"])], "embedded")
         norm = [self._array(f"norm.{kind}", self._state[f"norm.{kind}"]) for kind in ("weight", "bias")]
         return self._op("LayerNormalization", ["embedded", *norm], "x", axis=-1, epsilon=EPSILON)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from selfroute.models.training.paged_ragged import Ints, Ragged, offsets_of, stacked
 
 CLS, SEP = 101, 102
-READERS = tuple(range(11, 31))  # [unused10] ...: the reading tokens after [CLS]
+READERS = tuple(range(11, 31))  # [unused10] ...: the reading tokens after the text
 ROUND_TO = 16
 MAX_PAGE = 510  # tokens of a page's text
 
@@ -81,16 +81,15 @@ def joined(haystacks: Sequence[Haystack]) -> Haystack:
 class Batch:
     """Padded arrays of B haystacks of P pages of T tokens, and Q questions of Tq, each with its special tokens.
 
-    pages: (B, P, T) with lengths (B, P). questions: (B, Q, Tq), lengths, and found: (B, Q) where the second segment
-    begins. asked: (B, Q), false for padding. answers: (n, 6) haystack, question, page, first and last place in the
-    page as encoded, group. n_groups: (B, Q), 0 for a question without answer. natural: (B,).
+    pages: (B, P, T) with lengths (B, P). questions: (B, Q, Tq) with question_lengths. asked: (B, Q), false for padding.
+    answers: (n, 6) haystack, question, page, first and last place in the page as encoded, group. n_groups: (B, Q), 0
+    for a question without answer. natural: (B,).
     """
 
     pages: NDArray[np.uint16]
     lengths: NDArray[np.int32]
     questions: NDArray[np.uint16]
     question_lengths: NDArray[np.int32]
-    found: NDArray[np.int32]
     asked: NDArray[np.bool_]
     answers: NDArray[np.int32]
     n_groups: NDArray[np.int32]
@@ -109,17 +108,13 @@ def collate(haystacks: Sequence[Haystack], readers: int, n_questions: int | None
     lengths = np.zeros((B, P), np.int32)
     questions = np.zeros((B, Q, Tq), np.uint16)
     question_lengths = np.full((B, Q), 1, np.int32)
-    found = np.full((B, Q), Tq, np.int32)
     asked = np.zeros((B, Q), bool)
     n_groups = np.zeros((B, Q), np.int32)
     answers = []
     for b, h in enumerate(haystacks):
         lengths[b, : len(h.pages)] = fill(pages[b], h.pages, 1)
         n = len(h.questions)
-        text, split = with_found(h.questions, h.split)
-        question_lengths[b, :n] = fill(questions[b, :n], text, 1 + extra)
-        questions[b, :n, 1 : 1 + extra] = READERS[:extra]
-        found[b, :n] = np.where(split < text.lengths, split + 1 + extra, Tq)
+        question_lengths[b, :n] = fill(questions[b, :n], with_found(h.questions, h.split), 1, READERS[:extra])
         asked[b, :n] = True
         rows = h.answers[h.answers[:, 3] < MAX_PAGE]
         pairs = np.unique(rows[:, [0, 4]], axis=0)
@@ -127,13 +122,13 @@ def collate(haystacks: Sequence[Haystack], readers: int, n_questions: int | None
         answers.append(np.concatenate([np.full((len(rows), 1), b), rows + np.array([0, 0, 1, 1, 0])], 1))
     natural = np.array([h.natural for h in haystacks])
     every = np.concatenate(answers).astype(np.int32)
-    return Batch(pages, lengths, questions, question_lengths, found, asked, every, n_groups, natural)
+    return Batch(pages, lengths, questions, question_lengths, asked, every, n_groups, natural)
 
 
-def fill(into: NDArray[np.uint16], rows: Ragged, first: int) -> NDArray[np.int32]:
-    """Writes [CLS], room for `first` - 1 more, a row's tokens and [SEP] into each row; their lengths."""
+def fill(into: NDArray[np.uint16], rows: Ragged, first: int, last: Sequence[int] = ()) -> NDArray[np.int32]:
+    """Writes [CLS], a row's tokens from `first` on, `last` and [SEP] into each row; their lengths."""
     width = into.shape[1]
-    lengths = np.minimum(rows.lengths, width - first - 1)
+    lengths = np.minimum(rows.lengths, width - first - len(last) - 1)
     at = np.arange(width)[None]
     source = rows.offsets[:-1, None] + at - first
     inside = (at >= first) & (at < first + lengths[:, None])
@@ -141,12 +136,13 @@ def fill(into: NDArray[np.uint16], rows: Ragged, first: int) -> NDArray[np.int32
     if len(rows.flat):
         into[:n] = np.where(inside, rows.flat[np.clip(source, 0, len(rows.flat) - 1)], into[:n])
     into[:n, 0] = CLS
-    into[np.arange(n), first + lengths] = SEP
-    return (lengths + first + 1).astype(np.int32)
+    for at_last, token in enumerate((*last, SEP)):
+        into[np.arange(n), first + lengths + at_last] = token
+    return (lengths + first + len(last) + 1).astype(np.int32)
 
 
-def with_found(questions: Ragged, split: Ints) -> tuple[Ragged, Ints]:
-    """A [SEP] put before what was found, and where that begins after it."""
+def with_found(questions: Ragged, split: Ints) -> Ragged:
+    """A [SEP] put before what was found."""
     lengths = questions.lengths
     has = split < lengths
     offsets = offsets_of(lengths + has)
@@ -154,7 +150,7 @@ def with_found(questions: Ragged, split: Ints) -> tuple[Ragged, Ints]:
     place = np.arange(len(questions.flat)) - np.repeat(questions.offsets[:-1], lengths)
     late = place >= np.repeat(split, lengths)
     flat[np.repeat(offsets[:-1], lengths) + place + late] = questions.flat
-    return Ragged(flat, offsets), np.where(has, split + 1, lengths)
+    return Ragged(flat, offsets)
 
 
 def _up(n: int) -> int:

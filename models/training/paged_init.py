@@ -36,8 +36,12 @@ def begun(config: PagedConfig, init: str, words: Tensor | None = None) -> PagedR
 def take_local(model: PagedReader, state: Mapping[str, Tensor]) -> list[str]:
     """Copies what has the name and the shape of the model's local layers; the names of what there was nothing for."""
     own = model.local.state_dict()
+    if "segments.weight" in state:
+        own["segment"].copy_(state["segments.weight"][1])
     missing = []
     for name, tensor in own.items():
+        if name == "segment":
+            continue
         if name in state and state[name].shape == tensor.shape:
             tensor.copy_(state[name])
         else:

@@ -40,8 +40,8 @@ def answer_loss(found: Logits, answers: Tensor, n_groups: Tensor, asked: Tensor,
     """Means over the questions asked.
 
     start: -log p of the right places of each group, all tokens and the null option sharing one softmax; the mean over
-    the groups. right: the share whose best start, or null option, is right. end: as start, within the pages that hold
-    an answer. page: (B,) as start, of the page's own score, over pages.
+    the groups. right: (B,), the share whose best start, or null option, is right. end: as start, within the pages that
+    hold an answer. page: (B,), as start, of the page's own score, over pages.
     answers: (n, 6) haystack, question, page, first, last, group. n_groups, asked: (B, Q).
     """
     B, Q = asked.shape
@@ -55,6 +55,7 @@ def answer_loss(found: Logits, answers: Tensor, n_groups: Tensor, asked: Tensor,
 
     holds = torch.zeros(B * Q, P, dtype=torch.bool, device=row.device)
     holds[row, page] = True
+    holds |= none[:, None]  # of no account, but a sum over nothing has no gradient
     scores = found.end.view(B * Q, P, T)
     total = torch.logsumexp(scores.masked_fill(~holds[..., None], -torch.inf).flatten(1), 1)
     at = torch.where(total.isfinite()[row], scores[row, page, last] - total.nan_to_num(neginf=0.0)[row], 0.0)
@@ -69,7 +70,7 @@ def answer_loss(found: Logits, answers: Tensor, n_groups: Tensor, asked: Tensor,
     here, answered = asked.view(-1).float(), (asked.view(-1) & ~none).float()
     return {
         "start": (of_start * here).sum() / here.sum().clamp_min(1),
-        "right": (hits * here).sum() / here.sum().clamp_min(1),
+        "right": (hits * here).view(B, Q).sum(1) / here.view(B, Q).sum(1).clamp_min(1),
         "end": (of_end * answered).sum() / answered.sum().clamp_min(1),
         "page": (of_page * answered).view(B, Q).sum(1) / answered.view(B, Q).sum(1).clamp_min(1),
     }

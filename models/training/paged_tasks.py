@@ -37,6 +37,7 @@ SHARES = {
     "covid": 0.03,
     "code": 0.16,
 }
+NATURAL_FROM = 0.6  # level of the curriculum
 MIXED = 0.15  # share of haystacks that are two of half the size, put together
 
 
@@ -73,9 +74,10 @@ class Tasks:
         assert self.corpus is not None
         return self.corpus.haystack(name, rng, size)
 
-    def draw(self, rng: np.random.Generator, size: Size) -> Haystack:
-        """A haystack of some task, at times of two."""
-        names, p = list(self.shares), np.array(list(self.shares.values()))
+    def draw(self, rng: np.random.Generator, size: Size, level: float = 1.0) -> Haystack:
+        """A haystack of some task, at times of two; of prepared questions only once pages are long."""
+        names = [name for name in self.shares if name in TASKS or level >= NATURAL_FROM] or list(self.shares)
+        p = np.array([self.shares[name] for name in names])
         chosen = [str(name) for name in rng.choice(names, 2, p=p / p.sum())]
         if rng.random() >= MIXED or size.pages < 4:
             return self.one(chosen[0], rng, size).limited(size.questions, rng)
@@ -85,7 +87,7 @@ class Tasks:
     def batch(self, rng: np.random.Generator, plan: Plan, level: float) -> Batch:
         """Haystacks of one size, as many as the plan's tokens allow. level: 0 to 1."""
         size, n = self.size(rng, plan, level)
-        return collate([self.draw(rng, size) for _ in range(n)], self.readers, size.questions)
+        return collate([self.draw(rng, size, level) for _ in range(n)], self.readers, size.questions)
 
     def size(self, rng: np.random.Generator, plan: Plan, level: float) -> tuple[Size, int]:
         """Of each haystack, and how many: pages grow first, then their number; the largest come most often."""

@@ -48,6 +48,7 @@ ASK_VARIABLE = """find all variables that are assigned the value {v} in the text
 
 RANDOM = ("letters", "letters16", "alnum", "hex", "number", "uuid", "pair", "pieces", "capitals")
 SHARE = np.array([0.2, 0.06, 0.12, 0.1, 0.12, 0.08, 0.14, 0.12, 0.06])
+TWO = 0.05  # share of questions about chains that ask for two steps at once
 ABSENT = 0.06  # share of questions about keys that are nowhere
 
 
@@ -192,7 +193,7 @@ def hops(material: Material, rng: np.random.Generator, size: Size, split: Split 
     values = names.take(source + 1)
     units, begins = filled(wording, {"k": names.take(source), "v": values}, len(source))
     chosen = rng.permutation(source)[: size.questions]
-    n_two = int(len(chosen) * 0.25)
+    n_two = int(len(chosen) * TWO)
     two = chosen[:n_two]
     two = two[line[two + 1] >= 0]
     later = chosen[n_two : n_two + (len(chosen) - n_two) // 2]

@@ -56,9 +56,9 @@ class Settings:
     quantized_from: float = 0.4  # ... after this share of the schedule
     ema: float = 0.998
     seed: int = 0
-    enough: float = 0.7
-    grows: float = 0.002
-    tokens: int = 65536
+    enough: float = 0.65
+    grows: float = 0.003
+    tokens: int = 66100
     most_pages: int = 128
     page_tokens: int = 256
     questions: int = 512
@@ -69,9 +69,10 @@ class Trainer:
 
     def __init__(self, model: PagedReader, settings: Settings, device: str) -> None:
         self.model, self.settings, self.device = model.to(device), settings, device
-        sharp = [p for n, p in model.named_parameters() if "sharpness" in n or "null_size" in n]
-        local = list(model.local.parameters())
-        known = {id(p) for p in sharp + local}
+        sharp = [p for n, p in model.named_parameters() if "sharpness" in n or "null_size" in n or n.endswith(".conv")]
+        fast = {id(p) for p in sharp}
+        local = [p for p in model.local.parameters() if id(p) not in fast]
+        known = fast | {id(p) for p in local}
         others = [p for p in model.parameters() if id(p) not in known]
         groups = [
             {
@@ -87,7 +88,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=device == "cuda")
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.average = [p.detach().clone() for p in self.parameters] if settings.ema else []
-        self.n_averaged = 0
+        self.n_averaged = self.n_steps = 0
         self.rng = np.random.default_rng(settings.seed)
 
     def precision(self) -> Any:
@@ -114,9 +115,8 @@ class Trainer:
         """The questions' states."""
         at = torch.arange(there["questions"].shape[-1], device=self.device)
         real = at < there["question_lengths"][..., None]
-        segments = (at >= there["found"][..., None]).int() * real
         with self.precision():
-            return self.model.question(there["questions"], segments, real)
+            return self.model.question(there["questions"], real)
 
     def loss(self, batch: Batch, bits: int = 16) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, and its parts."""
@@ -128,13 +128,18 @@ class Trainer:
         parts = answer_loss(found, there["answers"], there["n_groups"], there["asked"], pages)
         natural = there["natural"].float()
         parts["page"] = (parts["page"] * natural).sum() / natural.sum().clamp_min(1)
+        parts["natural"] = (parts["right"] * natural).sum() / natural.sum()  # nan where there is none
+        parts["right"] = (parts["right"] * (1 - natural)).sum() / (1 - natural).sum()
         return parts["start"] + parts["end"] + self.settings.page_loss * parts["page"], parts
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """One update; the parts of the loss before it."""
         settings = self.settings
         progress = step / max(1, settings.steps)
-        rate = settings.learning_rate * min(1.0, (step + 1) / settings.warmup) * min(1.0, 1.05 * (1 - progress) + 0.01)
+        self.n_steps += 1
+        rate = (
+            settings.learning_rate * min(1.0, self.n_steps / settings.warmup) * min(1.0, 1.05 * (1 - progress) + 0.01)
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         packs = progress >= settings.quantized_from and self.rng.random() < settings.quantized
@@ -299,12 +304,15 @@ def main() -> None:
         n_tokens += int(batch.lengths.sum())
         step += 1
         if step % 10 == 0:
-            rights = [*rights[-4:], float(torch.stack([x["right"] for x in losses[-10:]]).mean())]
+            rights = [*rights[-4:], float(torch.stack([x["right"] for x in losses[-10:]]).nanmean().nan_to_num())]
             grown = 10 * settings.grows * (sum(rights) / len(rights) > settings.enough)
             late = 1.6 * step / max(1, settings.steps) - 0.6  # what is not reached by then is gone on to all the same
             progress.value = min(1.0, max(progress.value + grown, late))
         if len(losses) == 100:
-            means = {name: round(float(torch.stack([x[name] for x in losses]).mean()), 4) for name in losses[0]}
+            means = {
+                name: round(float(torch.stack([x[name] for x in losses]).nanmean().nan_to_num()), 4)
+                for name in losses[0]
+            }
             seconds = time.perf_counter() - since
             say(
                 level=round(progress.value, 3),
