@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,14 +17,14 @@ pytestmark = [
 ]
 
 
-def tiny(family: str) -> Any:
+def tiny(family: str, vocabulary: int = 512) -> Any:
     """bfloat16, head_dim 64, two attention layers."""
     import transformers
 
     torch.manual_seed(0)
     if family == "llama":
         config = transformers.LlamaConfig(
-            vocab_size=512, hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4,
+            vocab_size=vocabulary, hidden_size=256, intermediate_size=512, num_hidden_layers=2, num_attention_heads=4,
             num_key_value_heads=2, head_dim=64, max_position_embeddings=8192,
         )  # fmt: skip
         model = transformers.LlamaForCausalLM(config)
@@ -118,15 +119,23 @@ def test_what_lies_on_the_host_is_read_as_what_lies_on_the_device(queries: int) 
         assert float((got.float() - wanted).norm() / wanted.norm()) < 0.2
 
 
-def test_a_generator_answers_by_a_graph(tmp_path: Any) -> None:
+def test_a_generator_answers_by_a_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from transformers import AutoTokenizer
+
     from selfroute.models.causal import CausalGenerator
+    from selfroute.models.kv import loop
     from selfroute.models.tiny import make_tiny
     from selfroute.types import Chunk
 
     folder = make_tiny(tmp_path / "m", "llama")
-    chunk = Chunk("i", "h", "a.py", 1, 1, "x = 1\n" * 60, None, "code", 200)
+    tiny("llama", len(AutoTokenizer.from_pretrained(folder))).save_pretrained(folder)  # head_dim that kernels serve
+    chunk = Chunk("i", "h", "a.py", 1, 1, "x = 1\n" * 60)
     told = []
-    for _ in range(2):
+    for reason in ("", "no CUDA graph: it is not wanted"):
+        if reason:
+            monkeypatch.setattr(loop, "_why_not", lambda model, cache: reason)  # noqa: B023
         generator = CausalGenerator(str(folder), kv="k8v8", nonce="abcd")
-        told.append(generator.generate("What is x?", generator.prefill([chunk]), max_new_tokens=16))
-    assert told[0].text == told[1].text
+        answer = generator.generate("What is x?", generator.prefill([chunk]), max_new_tokens=16)
+        assert [note for note in answer.notes if "CUDA graph" in note] == ([reason] if reason else [])
+        told.append((answer.text, answer.usage.new_tokens))
+    assert told[0] == told[1] and told[0][1] > 1
