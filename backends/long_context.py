@@ -227,6 +227,8 @@ class LongContextBackend:
         usage = _usage(found.n_tokens, found.cached_tokens, generation, started, prefilled)
         known = f", {found.n_known:,} of them in an earlier reading" if found.n_known else ""
         attempt = self._attempt(generation, best, usage, found.n_chunks - found.n_left, known)
+        if self._pages:
+            attempt = replace(attempt, notes=(*attempt.notes, *self._pages.notes, *self._pages.pager.notes))
         if found.n_left:
             return _cut(attempt, found)
         for part in takes.parts:

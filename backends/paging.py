@@ -6,14 +6,16 @@ costs nothing. The pages lie beside the index, for every process.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from selfroute.backends.base import Progress
 from selfroute.backends.scoring import N_BEST, Forecast, Scored
 from selfroute.deadline import Deadline
-from selfroute.errors import OutOfTimeError
+from selfroute.errors import OutOfTimeError, SelfRouteError
 from selfroute.models.base import PageModel
 from selfroute.types import Chunk
 
@@ -33,22 +35,33 @@ READ_PER_SECOND = 2_000_000  # tokens of pages that are encoded
 class Pages:
     """The pages of an index by one model. What is opened is opened when it is first needed."""
 
-    def __init__(self, index: Index, model: PageModel, *, budget_bytes: int = BUDGET_BYTES) -> None:
-        self.index, self.model, self._budget_bytes = index, model, budget_bytes
+    def __init__(
+        self, index: Index, model: PageModel, *, budget_bytes: int = BUDGET_BYTES, host_bytes: int = HOST_BYTES
+    ) -> None:
+        """budget_bytes: of the disk. host_bytes: of arrays that are kept in memory between questions; of a corpus that
+        takes more than half of them no more than parts are held at a time."""
+        self.index, self.model, self._budget_bytes, self.host_bytes = index, model, budget_bytes, host_bytes
+        self.notes: tuple[str, ...] = ()  # for the user
         self._pager: Pager | None = None
+        self._own: TemporaryDirectory[str] | None = None
         self._deadline: Deadline | None = None
         self._fresh: set[str] = set()  # hashes of what was encoded for the question
 
     @property
     def pager(self) -> Pager:
-        """The pages of this model, in memory and beside the index. Raises SelfRouteError where none can be kept."""
+        """The pages of this model, in memory and beside the index; where none can be kept, for this process alone."""
         if self._pager is None:
             from selfroute.memory.pages.opening import FOLDER
             from selfroute.memory.pages.pager import Pager
             from selfroute.memory.pages.store import PageStore
 
-            store = PageStore.open(self.index.directory / FOLDER, budget_bytes=self._budget_bytes)
-            self._pager = Pager(store, self.model.layout, self._encode, host_bytes=HOST_BYTES)
+            try:
+                store = PageStore.open(self.index.directory / FOLDER, budget_bytes=self._budget_bytes)
+            except SelfRouteError as error:
+                self._own = TemporaryDirectory(prefix="selfroute-pages-")
+                self.notes = (f"{error.message}: they are encoded again by the next process",)
+                store = PageStore.open(Path(self._own.name), budget_bytes=self._budget_bytes)
+            self._pager = Pager(store, self.model.layout, self._encode, host_bytes=self.host_bytes)
         return self._pager
 
     def close(self) -> None:
@@ -56,6 +69,9 @@ class Pages:
         if self._pager is not None:
             self._pager.store.close()
             self._pager = None
+        if self._own is not None:
+            self._own.cleanup()
+            self._own = None
 
     def encode_all(self, progress: Progress | None = None) -> Resident:
         """Encodes what is not encoded, and drops the pages of texts that are gone."""
@@ -104,7 +120,7 @@ class Pages:
         fresh, self._fresh = self._fresh, set()
         scores: dict[str, float] = {}
         if len(resident):
-            reading = self.model.ask(question, resident.lengths, resident.arrays())
+            reading = self.model.ask(question, resident.lengths, self._arrays(resident))
             scores = dict(zip(resident.hashes, reading.pages.tolist(), strict=True))
             found.signals = {"mass": reading.mass, "entropy": reading.entropy, "null": reading.null}
         for place, chunk in enumerate(chunks):
@@ -122,6 +138,13 @@ class Pages:
             found.offer(score, place, chunk)
         found.finding_seconds = perf_counter() - started - found.scoring_seconds
         return found
+
+    def _arrays(self, resident: Resident) -> Mapping[str, Any]:
+        """All of them at once where that is little, else as they are asked for."""
+        from selfroute.memory.pages.streamed import Streamed
+
+        n_bytes = sum(int(resident.pager.layout.record_bytes(n)) for n in resident.lengths.tolist())
+        return resident.arrays() if n_bytes <= self.host_bytes // 2 else Streamed(resident)
 
     def _encode(self, chunks: list[Chunk]) -> Sequence[Any]:
         if self._deadline is not None:

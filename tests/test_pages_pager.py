@@ -13,6 +13,7 @@ from selfroute.memory.pages.pager import Pager
 from selfroute.memory.pages.resident import Resident
 from selfroute.memory.pages.segments import Segments
 from selfroute.memory.pages.store import PageStore
+from selfroute.memory.pages.streamed import Streamed
 from selfroute.memory.pages.tiers import Tier
 from selfroute.types import Chunk
 
@@ -64,6 +65,29 @@ def test_only_what_changed_is_encoded(setting: Setting) -> None:
     resident = setting.pager().page_in(edited)
     assert setting.seen == [made_chunk("edited").content_hash, made_chunk("new").content_hash]
     assert right(resident, edited)
+
+
+def test_arrays_that_memory_need_not_hold_are_those_that_it_holds(setting: Setting) -> None:
+    resident = setting.pager(host_bytes=0).page_in(CHUNKS)
+    whole, streamed = resident.arrays(), Streamed(resident)
+    assert set(streamed) == set(whole) and len(streamed) == len(whole)
+    draw = random.Random(5)
+    n = resident.n_tokens
+    for name, array in whole.items():
+        parts = streamed[name]
+        assert len(parts) == len(array)
+        if not LAYOUT.field(name).per_token:
+            assert np.array_equal(parts, array)  # type: ignore[arg-type]
+            continue
+        for _ in range(30):
+            start, stop = sorted(draw.randrange(n + 1) for _ in "ab")
+            assert np.array_equal(parts[start:stop], array[start:stop])
+            at = np.array([draw.randrange(n) for _ in range(draw.randrange(40))], np.int64)
+            assert np.array_equal(parts[at], array[at])
+        assert np.array_equal(parts[n - 3 : n + 9], array[-3:])
+    keys = streamed["keys"]
+    assert np.array_equal(keys[:500, 1:2], whole["keys"][:500, 1:2])
+    assert np.array_equal(keys[np.array([7, 3]), 0], whole["keys"][[7, 3], 0])
 
 
 def test_the_same_pages_give_the_same_bytes_in_any_order_and_company(tmp_path: Path) -> None:

@@ -140,6 +140,27 @@ def test_what_is_encoded_already_is_forecast(root: Path) -> None:
     assert after.n_known == n_chunks and after.scoring == 0
 
 
+def test_where_no_pages_can_be_kept_it_is_said_and_answered(root: Path, tmp_path: Path) -> None:
+    ask(root, Counting())
+    store = root / ".selfroute" / "pages"
+    shutil.rmtree(store)
+    store.symlink_to(tmp_path)
+    model = Counting()
+    attempt, _ = ask(root, model)
+    assert "maple" in attempt.generation.text and model.encoded
+    assert any("pages are not kept" in note for note in attempt.notes)
+
+
+def test_a_corpus_larger_than_memory_is_read_in_parts(root: Path) -> None:
+    with Index.open(root, embedder=HashingEmbedder()) as index:
+        found = []
+        for host_bytes in (1 << 30, 0):
+            pages = Pages(index, HashingPageModel(), host_bytes=host_bytes)
+            found.append([chunk.id for chunk in pages.score_all(QUESTION, lambda *_: None).best()])
+            pages.close()
+    assert found[0] == found[1]
+
+
 def test_index_encodes_ahead(root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SELFROUTE_PAGES", "hashing")
     assert main(["index", str(root), "--pages", "--json"]) == 0

@@ -136,11 +136,21 @@ class Pager:
         which = _digest(hashes)
         found = {name: array for name in wanted if (array := self._host.get((which, name))) is not None}
         if lacking := [name for name in wanted if name not in found]:
-            for name, array in self._gathered(hashes, chunks, lacking).items():
+            for name, array in self.gathered(hashes, chunks, lacking).items():
                 array.flags.writeable = False
                 found[name] = array
                 self._host.put((which, name), array, array.nbytes, hashes)
         return {name: found[name] for name in wanted}
+
+    def gathered(self, hashes: Sequence[str], chunks: Mapping[str, Chunk], names: Sequence[str]) -> Arrays:
+        """arrays() without keeping them for the next question."""
+        others: dict[str, Record] = {}
+        for _ in range(_TRIES):
+            try:
+                return self.store.gather(self.layout, hashes, names, others={**self._unkept, **others}).arrays
+            except MissingPages as error:
+                self._encode_all([chunks[name] for name in error.hashes], None, others)
+        return self.store.gather(self.layout, hashes, names, others={**self._unkept, **others}).arrays
 
     def on_device(self, hashes: Sequence[str], chunks: Mapping[str, Chunk], names: Sequence[str] | None = None) -> Any:
         """What the hook makes of arrays(); the arrays themselves without one."""
@@ -218,15 +228,6 @@ class Pager:
             record = self._unkept.get(hashes[i])
             lengths[i] = record.n_tokens if record else encoded.get(hashes[i], 0)
         return lengths
-
-    def _gathered(self, hashes: Sequence[str], chunks: Mapping[str, Chunk], names: Sequence[str]) -> Arrays:
-        others: dict[str, Record] = {}
-        for _ in range(_TRIES):
-            try:
-                return self.store.gather(self.layout, hashes, names, others={**self._unkept, **others}).arrays
-            except MissingPages as error:
-                self._encode_all([chunks[name] for name in error.hashes], None, others)
-        return self.store.gather(self.layout, hashes, names, others={**self._unkept, **others}).arrays
 
     def _encode_all(
         self, chunks: Sequence[Chunk], progress: Progress | None, unkept: dict[str, Record] | None = None
