@@ -141,8 +141,16 @@ def _eager(model: Any, name: str, tokens: int, report: Report) -> None:
     if 1.3 * plain_bytes(model, tokens) > free_bytes():
         report.line(f"{name} {tokens}: (a) DynamicCache does not fit")
         return
-    cache, found = dynamic_cache(model, tokens), []
-    token = torch.full((1, 1), 17, device=model.device)
+    cache = dynamic_cache(model, tokens)
+    ms = _from_python(model, cache)
+    how = model.config._attn_implementation
+    report.line(f"{name} {tokens}: (a) DynamicCache eager, {how}: {ms:.2f} ms, {1e3 / ms:.1f} tokens/s")
+    report.row(model=name, tokens=tokens, dynamic_cache_ms=ms, attention=how)
+
+
+def _from_python(model: Any, cache: Any) -> float:
+    """Milliseconds of a step that Python launches: median of 7 after 2."""
+    token, found = torch.full((1, 1), 17, device=model.device), []
     with torch.inference_mode():
         for _ in range(9):
             torch.cuda.synchronize()
@@ -150,10 +158,7 @@ def _eager(model: Any, name: str, tokens: int, report: Report) -> None:
             model(input_ids=token, past_key_values=cache, use_cache=True).logits[:, -1].argmax(-1)
             torch.cuda.synchronize()
             found.append((time.perf_counter() - start) * 1e3)
-    ms = statistics.median(found[2:])
-    how = model.config._attn_implementation
-    report.line(f"{name} {tokens}: (a) DynamicCache eager, {how}: {ms:.2f} ms, {1e3 / ms:.1f} tokens/s")
-    report.row(model=name, tokens=tokens, dynamic_cache_ms=ms, attention=how)
+    return statistics.median(found[2:])
 
 
 def _static(model: Any, name: str, tokens: int, report: Report) -> None:
@@ -210,15 +215,7 @@ def _quantized(model: Any, name: str, tokens: int, report: Report) -> None:
     for index in shape.layers:
         keys, values = (torch.empty(size, dtype=model.dtype, device=model.device).normal_() for _ in "kv")
         cache.update(keys, values, index)
-    token, found = torch.full((1, 1), 17, device=model.device), []
-    with torch.inference_mode():
-        for _ in range(9):
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            model(input_ids=token, past_key_values=cache, use_cache=True).logits[:, -1].argmax(-1)
-            torch.cuda.synchronize()
-            found.append((time.perf_counter() - start) * 1e3)
-    ms = statistics.median(found[2:])
+    ms = _from_python(model, cache)
     report.line(f"{name} {tokens}: (c) QuantizedCache int4 ({backend}): {ms:.2f} ms, {1e3 / ms:.1f} tokens/s")
     report.row(model=name, tokens=tokens, quantized_cache_ms=ms, backend=backend)
 
