@@ -7,6 +7,7 @@ costs nothing. The pages lie beside the index, for every process.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 HOST_BYTES = 2 << 30  # of arrays that are kept between the questions of one process
 BUDGET_BYTES = 20 << 30  # of the disk
+DEAD = 2.0  # pages to the living, above which a question drops those of texts that are gone: a branch may come back
 
 # First guesses, of two cores without other work.
 ENCODED_PER_SECOND = 12_000  # tokens
@@ -75,9 +77,8 @@ class Pages:
 
     def encode_all(self, progress: Progress | None = None) -> Resident:
         """Encodes what is not encoded, and drops the pages of texts that are gone."""
-        chunks = list(self.index.chunks())
-        resident = self.pager.page_in(chunks, progress=progress)
-        self.pager.store.collect(set(resident.hashes), self.model.layout.fingerprint)
+        resident = self.pager.page_in(list(self.index.chunks()), progress=progress)
+        self._collect(resident, 1.0)
         return resident
 
     def forecast(self) -> Forecast:
@@ -114,6 +115,9 @@ class Pages:
             self._deadline = None
             there = self.pager.store.have(self.model.layout.fingerprint, [chunk.content_hash for chunk in chunks])
             resident = self.pager.page_in([chunk for chunk in chunks if chunk.content_hash in there])
+        else:
+            if resident.n_encoded:
+                self._collect(resident, DEAD)
         finally:
             self._deadline = None
         found.scoring_seconds = perf_counter() - started
@@ -138,6 +142,14 @@ class Pages:
             found.offer(score, place, chunk)
         found.finding_seconds = perf_counter() - started - found.scoring_seconds
         return found
+
+    def _collect(self, resident: Resident, most: float) -> None:
+        """Drops the pages of texts that are gone, where there are more than so many times the living."""
+        fingerprint = self.model.layout.fingerprint
+        n = sum(model.pages for model in self.pager.store.stats().models if model.fingerprint == fingerprint)
+        if n > most * len(resident):
+            with suppress(SelfRouteError):  # they only take room
+                self.pager.store.collect(set(resident.hashes), fingerprint)
 
     def _arrays(self, resident: Resident) -> Mapping[str, Any]:
         """All of them at once where that is little, else as they are asked for."""

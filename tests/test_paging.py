@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -138,6 +139,48 @@ def test_what_is_encoded_already_is_forecast(root: Path) -> None:
         pages.close()
     assert before.n_known == 0 and before.scoring > 0
     assert after.n_known == n_chunks and after.scoring == 0
+
+
+def test_after_many_edits_the_pages_are_those_of_a_rebuild(tmp_path: Path) -> None:
+    draw, root = random.Random(3), tmp_path / "corpus"
+    for n in range(80):
+        folder = root / f"part_{n % 4}"
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = [f"line {k} of file {n} says {draw.choice(WORDS)}\n" for k in range(draw.randrange(5, 120))]
+        (folder / f"file_{n}.txt").write_text("".join(lines))
+
+    def encoded(model: Counting, directory: Path | None = None) -> tuple[dict[str, bytes], set[str]]:
+        """Content hash -> its page's bytes, and the texts that there are."""
+        with Index.open(root, directory=directory, embedder=HashingEmbedder()) as index:
+            pages = Pages(index, model)
+            resident = pages.encode_all()
+            rows = resident.arrays()["terms"]
+            texts = {chunk.text for chunk in index.chunks()}
+            pages.close()
+        return {name: row.tobytes() for name, row in zip(resident.hashes, rows, strict=True)}, texts
+
+    _, before = encoded(Counting())
+    files = sorted(root.glob("part_*/*.txt"))
+    for path in draw.sample(files, 50):
+        lines = path.read_text().splitlines(keepends=True)
+        at = draw.randrange(len(lines))
+        kind = draw.choice("edit insert delete move".split())
+        if kind == "edit":
+            lines[at] = f"edited: {draw.random()}\n"
+        elif kind == "insert":
+            lines.insert(at, f"new: {draw.random()}\n")
+        elif kind == "delete":
+            del lines[at]
+        if kind == "move":
+            path.rename(path.with_name(f"moved_{path.name}"))
+        else:
+            path.write_text("".join(lines))
+    model, fresh = Counting(), Counting()
+    after, texts = encoded(model)
+    assert set(model.encoded) == texts - before
+    assert 20 < len(model.encoded) < len(texts) / 2
+    assert after == encoded(fresh, tmp_path / "elsewhere")[0]
+    assert set(fresh.encoded) == texts
 
 
 def test_where_no_pages_can_be_kept_it_is_said_and_answered(root: Path, tmp_path: Path) -> None:
