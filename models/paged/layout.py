@@ -84,7 +84,7 @@ class Layout:
         at = np.zeros(len(n_tokens), np.int64)
         for field in self._stored():
             found[field.name] = at
-            at = at + aligned(n_tokens * field.n_bytes if field.per_token else np.int64(field.n_bytes))
+            at = at + (aligned(n_tokens * field.n_bytes) if field.per_token else aligned(field.n_bytes))
         return found
 
     def check(self, arrays: Arrays, n_tokens: int) -> None:

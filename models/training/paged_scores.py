@@ -57,8 +57,7 @@ def scores(trainer: Any, suite: Suite) -> dict[str, object]:
         there = trainer.put(batch)
         parts = []
         for first in range(0, batch.pages.shape[1], CHUNK):
-            part = {key: there[key][:, first : first + CHUNK] for key in ("pages", "lengths")}
-            parts.append(trainer.encode(part))
+            parts.append(trainer.encode({key: there[key][:, first : first + CHUNK] for key in ("pages", "lengths")}))
         pages = together(parts)
         x = trainer.questions(there)
         row: list[float] = []
