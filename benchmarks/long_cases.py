@@ -269,7 +269,9 @@ def babi(wanted: Wanted, rng: np.random.Generator, seed: int) -> Case:
     assert wanted.data is not None
     with tarfile.open(wanted.data) as archive:
         name = next(
-            n for n in archive.getnames() if n.split("/")[-2] == "en" and "qa1_" in n and n.endswith("_test.txt")
+            n
+            for n in archive.getnames()
+            if f"/{n}".endswith(f"/en/{Path(n).name}") and "qa1_" in n and n.endswith("_test.txt")
         )
         content = archive.extractfile(name)
         assert content is not None
