@@ -38,6 +38,7 @@ class Pointer(nn.Module):
         self.null = nn.Linear(config.width, 1)
         self.null_size = nn.Parameter(torch.ones(1))
         self.sharpness = nn.Parameter(torch.zeros(3))
+        nn.init.constant_(self.gate.bias, -2.0)
         for query, key in (
             (self.start_query, self.start_key),
             (self.end_query, self.end_key),

@@ -70,7 +70,8 @@ class GlobalRead:
 
     def kept(self, states: Floats) -> dict[str, NDArray[np.generic]]:
         """What is kept of a page whose tokens have these states (T, width): arrays by name."""
-        config, found = self.config, {}
+        config = self.config
+        found: dict[str, NDArray[np.generic]] = {}
         T = len(states)
         for n in range(config.n_global):
             k = _unit(self._linear(f"reads.{n}.key", states).reshape(T, config.kv_heads, config.head_dim))
@@ -148,7 +149,8 @@ class GlobalRead:
 
         def ends_of(page: int) -> Floats:
             part = {name: arrays[name][offsets[page] : offsets[page + 1]] for name in _names(row)}
-            return row.scores(part, end)[0]
+            scores: Floats = row.scores(part, end)[0]
+            return scores
 
         lengths = np.diff(offsets)
         of_page = (arrays[PAGE].astype(np.float32) @ page[0]) * gate
@@ -189,7 +191,8 @@ class GlobalRead:
     def _norm(self, name: str, x: Floats) -> Floats:
         centred = x - x.mean(-1, keepdims=True)
         scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + np.float32(1e-5))
-        return scaled * self._w[name + ".weight"] + self._w[name + ".bias"]
+        found: Floats = scaled * self._w[name + ".weight"] + self._w[name + ".bias"]
+        return found
 
 
 def best_spans(
@@ -249,7 +252,7 @@ def _unit(x: Floats) -> Floats:
 
 
 def _gelu(x: Floats) -> Floats:
-    from scipy.special import erf
+    from scipy.special import erf  # type: ignore[import-untyped]
 
     found: Floats = x * np.float32(0.5) * (1 + erf(x / np.float32(math.sqrt(2))).astype(np.float32))
     return found

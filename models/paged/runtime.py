@@ -112,8 +112,8 @@ class PagedRuntime:
 
         self.load()
         tokens = np.asarray(ids, np.int64)[None]
-        x: NDArray[np.float32] = self._session.run(["states"], {"word": self._words.rows(tokens)})[0]
-        return x[0]
+        x: NDArray[np.float32] = self._session.run(["states"], {"word": self._words.rows(tokens)})[0][0]
+        return x
 
     def encode_ids(self, pages: Sequence[Sequence[int]]) -> list[Arrays]:
         """What is kept of each page, given by its tokens as page_ids() makes them."""

@@ -37,11 +37,13 @@ class Words:
 
     def rows(self, ids: NDArray[np.integer]) -> NDArray[np.float32]:
         """(..., width) float32 of ids (...)."""
-        return self.table[ids].astype(np.float32) * self.scale[ids]
+        found: NDArray[np.float32] = self.table[ids].astype(np.float32) * self.scale[ids]
+        return found
 
     def all(self) -> NDArray[np.float32]:
         """(vocabulary, width) float32."""
-        return self.table.astype(np.float32) * self.scale
+        found: NDArray[np.float32] = self.table.astype(np.float32) * self.scale
+        return found
 
 
 def initializers(path: Path) -> dict[str, NDArray[np.generic]]:

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from selfroute.models.tokenizer import wordpiece
 from selfroute.models.training import paged_material, reader_data
@@ -102,11 +103,11 @@ def code_lines(folder: Path) -> Iterator[list[int]]:
 
 def save(material: Material, path: Path) -> None:
     """Writes the texts."""
-    arrays = {}
+    arrays: dict[str, NDArray[np.generic]] = {}
     for name in ("words", "prose", "code"):
         rows: Ragged = getattr(material, name)
         arrays |= {name: rows.flat, name + "_at": rows.offsets}
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type, unused-ignore]
 
 
 def _lines(path: Path) -> list[str]:

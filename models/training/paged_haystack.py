@@ -138,7 +138,8 @@ def fill(into: NDArray[np.uint16], rows: Ragged, first: int, last: Sequence[int]
     into[:n, 0] = CLS
     for at_last, token in enumerate((*last, SEP)):
         into[np.arange(n), first + lengths + at_last] = token
-    return (lengths + first + len(last) + 1).astype(np.int32)
+    whole: NDArray[np.int32] = (lengths + first + len(last) + 1).astype(np.int32)
+    return whole
 
 
 def with_found(questions: Ragged, split: Ints) -> Ragged:

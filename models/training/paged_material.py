@@ -62,7 +62,8 @@ class Material:
             made = standard()
         else:
             with np.load(path) as arrays:
-                made = cls(*(Ragged(arrays[n], arrays[n + "_at"]) for n in ("words", "prose", "code")))
+                words, prose, code = (Ragged(arrays[n], arrays[n + "_at"]) for n in ("words", "prose", "code"))
+                made = cls(words, prose, code)
         made.renew(seed)
         return made
 

@@ -55,11 +55,9 @@ def scores(trainer: Any, suite: Suite) -> dict[str, object]:
     result: dict[str, object] = {}
     for name, batch in suite.batches.items():
         there = trainer.put(batch)
-        parts = []
-        for first in range(0, batch.pages.shape[1], CHUNK):
-            part = {key: there[key][:, first : first + CHUNK] for key in ("pages", "lengths")}
-            parts.append(trainer.encode(part))
-        pages = together(parts)
+        firsts = range(0, batch.pages.shape[1], CHUNK)
+        shown = [{key: there[key][:, at : at + CHUNK] for key in ("pages", "lengths")} for at in firsts]
+        pages = together([trainer.encode(part) for part in shown])
         x = trainer.questions(there)
         row: list[float] = []
         for bits in (16, 4):

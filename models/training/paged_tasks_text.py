@@ -107,7 +107,8 @@ class Corpus:
         q = np.repeat(np.arange(len(examples)), counts)
         page = place[self.columns[examples[q], column]]
         kept = (page >= 0) & (last < MAX_PAGE)
-        return np.stack([q, page, first, last, group], 1)[kept]
+        rows: Ints = np.stack([q, page, first, last, group], 1)[kept]
+        return rows
 
 
 def _rows(pool: NDArray[np.uint16], places: Ints) -> Ragged:
