@@ -38,6 +38,7 @@ SHARES = {
     "code": 0.16,
 }
 NATURAL_FROM = 0.6  # level of the curriculum
+TRIES = 20
 MIXED = 0.15  # share of haystacks that are two of half the size, put together
 
 
@@ -76,6 +77,14 @@ class Tasks:
 
     def draw(self, rng: np.random.Generator, size: Size, level: float = 1.0) -> Haystack:
         """A haystack of some task, at times of two; of prepared questions only once pages are long."""
+        for _ in range(TRIES - 1):
+            try:
+                return self._drawn(rng, size, level)
+            except ValueError:  # the pages that came had room for no question of the task
+                continue
+        return self._drawn(rng, size, level)
+
+    def _drawn(self, rng: np.random.Generator, size: Size, level: float) -> Haystack:
         names = [name for name in self.shares if name in TASKS or level >= NATURAL_FROM] or list(self.shares)
         p = np.array([self.shares[name] for name in names])
         chosen = [str(name) for name in rng.choice(names, 2, p=p / p.sum())]
