@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -46,16 +47,48 @@ NEXT_VALUES = """var {k} = var {v}~{k} = {v}~let {k} be {v}.||set {k} := {v}"""
 ASK_VARIABLE = """find all variables that are assigned the value {v} in the text above.~which variables are {v}?
 ~which variables hold {v}?||name every variable whose value is {v}."""
 
+# Wordings composed of parts, so that a key is found whatever the words around it are. None of the parts
+# is one of the wordings for testing.
+LINE_PARTS = (
+    """the~her~his~our~your~this~each~an official~the current~the old~the new""",
+    """number~code~password~price~address~name~total~label~key~size~rank~date~level~score~weight~token~pin~account~badge
+~room~seat~license~serial~batch~flight~order~invoice~grade~channel~port~model~colour~status""",
+    """of~for~behind~at~with~by~from~under""",
+    """is~is now~was~equals~reads as~will be~has become~is known as~:~=~is set as""",
+)
+ASK_PARTS = (
+    """what is~what's~find~tell me~give me~name~which is~do you know~i need~show~print~recall~state~what was~report""",
+    """the~her~his~our~your~that~the current~the""",
+    """number~code~password~price~address~name~total~label~key~size~rank~date~level~score~weight~token~pin~account~badge
+~room~seat~license~serial~batch~flight~order~invoice~grade~channel~port~model~colour~status~entry~content~answer""",
+    """of~for~behind~at~with~by~from~under~that goes with~that belongs to~that was mentioned for~written next to""",
+    """?~~.~ in the text?~ above?~ please.~, as mentioned before?~ exactly?""",
+)
+COMPOSED = 160  # of each, and as many of the plain ones
+
 RANDOM = ("letters", "letters16", "alnum", "hex", "number", "uuid", "pair", "pieces", "capitals")
 SHARE = np.array([0.2, 0.06, 0.12, 0.1, 0.12, 0.08, 0.14, 0.12, 0.06])
 TWO = 0.05  # share of questions about chains that ask for two steps at once
 ABSENT = 0.06  # share of questions about keys that are nowhere
 
 
+@cache
 def wordings(text: str, split: Split) -> list[str]:
-    """The wordings of a split."""
+    """The wordings of a split; in training, those of pairs and needles with as many that are composed."""
     train, _, held = text.replace("\n", "").partition("||")
-    return (train if split == "train" else held).split("~")
+    found = (train if split == "train" else held).split("~")
+    if split == "held" or text not in (PAIRS, NEEDLES, ASK_PAIR, ASK_NEEDLE, CODE_NEEDLES, ASK_CODE):
+        return found
+    asks = text in (ASK_PAIR, ASK_NEEDLE, ASK_CODE)
+    rng = np.random.default_rng(len(text))
+    parts = [part.replace("\n", "").split("~") for part in (ASK_PARTS if asks else LINE_PARTS)]
+    made = []
+    for _ in range(COMPOSED):
+        *words, last = (str(rng.choice(part)) for part in parts)
+        made.append(f"{' '.join(words)} {{k}}{last}" if asks else f"{' '.join(words)} {{k}} {last} {{v}}.")
+    if text == CODE_NEEDLES:
+        made = [f"# {wording}" for wording in made[: COMPOSED // 4]]
+    return made + found * (len(made) // len(found))
 
 
 def filled(wording: str, slots: dict[str, Ragged], n: int) -> tuple[Ragged, dict[str, Ints]]:
