@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from selfroute.errors import ConfigError
 
 MIDDLE = {4: 7.5, 8: 127.5}
+FACTORS = {4: (1.0, 0.95, 0.9, 0.85, 0.8), 8: (1.0,)}
+FINE, CLIPPED = np.float32(512.0), np.float32(2048.0)
 PLAIN = 16  # bits of a float16, which stands for itself
 _LARGEST = 65504.0
 
@@ -27,13 +29,31 @@ def pack(x: NDArray[np.floating], bits: int) -> tuple[NDArray[np.uint8], NDArray
     check(x.shape[-1], bits)
     middle = np.float32(MIDDLE[bits])
     halves = x.astype(np.float32).reshape(*x.shape[:-1], 2, x.shape[-1] // 2)
-    scales = np.minimum(np.abs(halves).max(-1) / middle, np.float32(_LARGEST)).astype(np.float16)
-    step = scales.astype(np.float32)[..., None]
-    codes = np.divide(halves, step, out=np.zeros_like(halves), where=step > 0) + middle
-    whole = np.clip(np.rint(codes), 0, 2 * middle).astype(np.uint8)
+    largest = np.abs(halves).max(-1) / middle
+    best: tuple[NDArray[np.uint8], NDArray[np.float16]] | None = None
+    least = np.zeros(0, np.float32)
+    for factor in FACTORS[bits]:
+        scales = np.minimum(largest * np.float32(factor), np.float32(_LARGEST)).astype(np.float16)
+        step = scales.astype(np.float32)
+        exact = np.divide(halves, step[..., None], out=np.zeros_like(halves), where=step[..., None] > 0) + middle
+        whole = np.clip(np.rint(exact), 0, 2 * middle)
+        if len(FACTORS[bits]) == 1:
+            best = whole.astype(np.uint8), scales
+            break
+        parts = np.minimum(np.rint(np.abs(exact - whole) * FINE), CLIPPED).astype(np.int32)
+        cost = (parts * parts).sum(-1).astype(np.float32) * step * step
+        if best is None:
+            best, least = (whole.astype(np.uint8), scales), cost
+            continue
+        better = cost < least
+        np.copyto(best[0], whole.astype(np.uint8), where=better[..., None])
+        np.copyto(best[1], scales, where=better)
+        np.copyto(least, cost, where=better)
+    assert best is not None
+    codes, scales = best
     if bits == 8:
-        return whole.reshape(*x.shape[:-1], -1), scales
-    return whole[..., 0, :] | (whole[..., 1, :] << np.uint8(4)), scales
+        return codes.reshape(*x.shape[:-1], -1), scales
+    return codes[..., 0, :] | (codes[..., 1, :] << np.uint8(4)), scales
 
 
 def centred(codes: NDArray[np.uint8], bits: int) -> tuple[Floats, Floats]:
