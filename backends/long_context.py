@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice, zip_longest
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from selfroute.memory.index import Index
 
 BLOCK_CHUNKS = 4096  # read at a time: about 5 MB of text
+SEARCHED = 12  # hits of a search that are read beside what pages found
 TOP_K_OF_LESS = 256  # hits that are read instead when a model has no memory for everything
 
 EXPLAINING_BUDGETS = 4  # question budgets that a card may be made of
@@ -218,7 +219,7 @@ class LongContextBackend:
         else:
             found = score_all(query.text, self._index, scorer, self._progress, known_ids=_ids(after), deadline=deadline)
         prefilled = perf_counter()
-        best, reader = found.best(), in_time(self._reader, query.limits.deadline)
+        best, reader = self._with_searched(query, found.best()), in_time(self._reader, query.limits.deadline)
         try:
             generation, best = self._or_described(query, reader.read(query.text, best), best)
         except OutOfTimeError:
@@ -240,6 +241,14 @@ class LongContextBackend:
                 self._rates.learn(part.kind, part.guess, took)
         meter.done()
         return attempt
+
+    def _with_searched(self, query: Query, best: list[Chunk]) -> list[Chunk]:
+        """What pages found, and what search finds beside it: each finds some that the other misses."""
+        if not self._pages:
+            return best
+        searched = [hit.chunk for hit in self._index.search(query.text, top_k=SEARCHED)]
+        both = chain.from_iterable(zip_longest(best, searched))
+        return list({chunk.id: chunk for chunk in both if chunk is not None}.values())
 
     def _or_described(self, query: Query, read: Generation, best: list[Chunk]) -> tuple[Generation, list[Chunk]]:
         """The generation and what it quotes; lines of what search finds where it was declined and they cover it."""
