@@ -34,6 +34,14 @@ ENCODED_PER_SECOND = 12_000  # tokens
 READ_PER_SECOND = 2_000_000  # tokens of pages that are encoded
 
 
+def are_kept(directory: Path) -> bool:
+    """Whether pages were ever encoded for the index in a folder; nothing is opened."""
+    from selfroute.memory.pages.opening import FOLDER
+    from selfroute.memory.pages.table import FILE
+
+    return (directory / FOLDER / FILE).is_file()
+
+
 class Pages:
     """The pages of an index by one model. What is opened is opened when it is first needed."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfroute.backends.base import Backend
 from selfroute.backends.generating import Writer
-from selfroute.backends.paging import Pages
+from selfroute.backends.paging import Pages, are_kept
 from selfroute.errors import ConfigError
 from selfroute.memory.base import Progress
 from selfroute.memory.index import Index
@@ -20,11 +20,13 @@ from selfroute.memory.update import UpdateReport
 from selfroute.models.base import Embedder, Generator, Reader
 from selfroute.registry import is_known, names, resolve
 from selfroute.router.base import Policy
-from selfroute.router.config import DEFAULT, Config
+from selfroute.router.config import AUTO, DEFAULT, OFF, Config
 from selfroute.types import LONG_CONTEXT, Limits
 
 if TYPE_CHECKING:
     from selfroute.router.router import SelfRouter
+
+BUILT_IN_PAGES = "paged"
 
 
 def build(
@@ -96,7 +98,8 @@ def index_now(config: Config, *, rebuild: bool = False, progress: Progress | Non
 def encode_now(config: Config, *, progress: Progress | None = None) -> tuple[int, int]:
     """Encodes what long context reads and is not encoded: (pages there are, pages that were encoded)."""
     with open_index(config, update=False, progress=progress) as index:
-        pages = make_pages(config, index) or Pages(index, resolve("page_model", "paged")())
+        name = BUILT_IN_PAGES if config.pages in (AUTO, OFF) else config.pages
+        pages = Pages(index, resolve("page_model", name)())
         try:
             found = pages.encode_all(progress)
         finally:
@@ -167,8 +170,10 @@ def make_backends(
 
 
 def make_pages(config: Config, index: Index) -> Pages | None:
-    """The pages of the index by the configured model, None without one."""
-    return Pages(index, resolve("page_model", config.pages)()) if config.pages else None
+    """The pages of the index by the configured model; with "auto" by the built-in one, if some were ever encoded."""
+    if config.pages == OFF or (config.pages == AUTO and not are_kept(index.directory)):
+        return None
+    return Pages(index, resolve("page_model", BUILT_IN_PAGES if config.pages == AUTO else config.pages)())
 
 
 def make_policy(name: str, answering: str = "", directory: Path | None = None) -> Policy:

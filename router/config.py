@@ -25,7 +25,7 @@ ENVIRONMENT = "SELFROUTE_"
 KEY_VARIABLE = "OPENAI_API_KEY"
 FILE, TABLE_FILE = "selfroute.toml", "pyproject.toml"
 DEFAULT = "default"
-AUTO = "auto"
+AUTO, OFF = "auto", "off"
 
 
 def _setting(default: Any, about: str, at_least: int = 0) -> Any:
@@ -56,7 +56,9 @@ class Config:
     model: str = _setting("", "a language model that answers: a folder, a hub name, openai:URL#NAME; none when empty")
     window_tokens: int = _setting(0, "the most that a model's prompt and answer may take; 0: what it and memory can")
     kv: str = _setting("", "how a local model's keys and values are kept: k8v8, k4v8, k4v4, bf16; unpacked when empty")
-    pages: str = _setting("", "what long context finds by what it reads, encoded once: paged; all is scored when empty")
+    pages: str = _setting(
+        AUTO, "how long context finds what to read: by pages if they were encoded (auto), a page model's name, or off"
+    )
     index_dir: str = _setting("", "folder of the index; .selfroute in the corpus, or the user's cache, when empty")
     max_file_bytes: int = _setting(1_000_000, "larger files are not indexed", at_least=1)
     update: bool = _setting(True, "bring the index up to date with the files before it is used")
@@ -200,6 +202,9 @@ def _check_names(values: Mapping[str, Any]) -> None:
         name = str(values.get(kind, SETTINGS[kind].default)).partition(":")[0]
         if not is_known(kind, name):
             raise UnknownNameError(kind, name, names(kind))
+    pages = values.get("pages", AUTO)
+    if pages not in (AUTO, OFF) and not is_known("page_model", pages):
+        raise UnknownNameError("page model", pages, (AUTO, OFF, *names("page_model")))
     if values.get("kv"):
         preset_of(values["kv"])
     kind, colon, _ = str(values.get("model", "")).partition(":")

@@ -19,6 +19,7 @@ from selfroute.deadline import Deadline
 from selfroute.memory.index import Index
 from selfroute.models.hashing import HashingEmbedder
 from selfroute.models.paged.hashing import HashingPageModel
+from selfroute.models.paged.runtime import PagedRuntime
 from selfroute.router.cli import main
 from selfroute.types import Attempt, Chunk, Generation, Limits, Query, Span
 
@@ -216,3 +217,51 @@ def test_index_encodes_ahead(root: Path, capsys: pytest.CaptureFixture[str], mon
     assert answer["citations"][0]["path"] in ("maple.txt", "twin.txt")
     assert main(["pages", "--path", str(root), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["pages"] == told["pages"]
+
+
+def test_pages_that_were_encoded_are_used_without_being_asked_for(
+    root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read() -> str:
+        assert main(["ask", QUESTION, "--path", str(root), "--route", "long-context", "--json"]) == 0
+        return str(json.loads(capsys.readouterr().out)["attempts"][0]["tokens"])
+
+    def pages() -> int:
+        assert main(["pages", "--path", str(root), "--json"]) == 0
+        return int(json.loads(capsys.readouterr().out)["pages"])
+
+    read()
+    assert pages() == 0
+    assert main(["index", str(root), "--pages", "--json"]) == 0
+    n = json.loads(capsys.readouterr().out)["pages_encoded"]
+    assert n > 0
+    (root / "dune.txt").write_text("The dune moved to room 99.\n")
+    read()
+    assert pages() == n + 1
+    monkeypatch.setenv("SELFROUTE_PAGES", "off")
+    (root / "fjord.txt").write_text("The fjord moved to room 98.\n")
+    read()
+    assert pages() == n + 1
+    monkeypatch.setenv("SELFROUTE_PAGES", "paegd")
+    assert main(["ask", QUESTION, "--path", str(root)]) == 2
+    assert "paged" in capsys.readouterr().err
+
+
+def test_the_shipped_reader_finds_a_value_by_its_key(tmp_path: Path) -> None:
+    draw, root = random.Random(8), tmp_path / "keys"
+    root.mkdir()
+    pairs = {draw.randbytes(5).hex(): draw.randbytes(4).hex() for _ in range(600)}
+    (root / "keys.txt").write_text("".join(f"{key}: {value}\n" for key, value in pairs.items()))
+    with Index.open(root, embedder=HashingEmbedder()) as index:
+        model = PagedRuntime()
+        pages = Pages(index, model)
+        resident = pages.encode_all()
+        right = 0
+        for key in draw.sample(sorted(pairs), 20):
+            reading = model.ask(f"What is the value of {key}?", resident.lengths, resident.arrays())
+            best = reading.spans[0]
+            text = resident.chunks[best.page].text
+            start, end = model.quote(text, best.first, best.last)
+            right += text[start:end] == pairs[key]
+        pages.close()
+    assert right >= 19

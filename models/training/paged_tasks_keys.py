@@ -244,7 +244,6 @@ def hops(material: Material, rng: np.random.Generator, size: Size, split: Split 
         targets.append(line[which])
     if len(later):
         began = rng.integers(0, n_names, len(later))
-        asked, order_of = ask_all(wordings(ASK_HOP, split), names, np.arange(len(later)), rng)
         asked, order_of = ask_renamed(wordings(ASK_HOP, split), names, began, rng)
         found = names.take(later[order_of])
         splits.append(asked.lengths)
