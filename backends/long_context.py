@@ -226,7 +226,8 @@ class LongContextBackend:
             usage = Usage(found.n_tokens, found.cached_tokens, 0, prefilled - started, perf_counter() - prefilled)
             return stopped(self.name, "in its last reading", usage, _left(found))
         usage = _usage(found.n_tokens, found.cached_tokens, generation, started, prefilled)
-        known = f", {found.n_known:,} of them in an earlier reading" if found.n_known else ""
+        when = "encoded before" if self._pages else "in an earlier reading"
+        known = f", {found.n_known:,} of them {when}" if found.n_known else ""
         attempt = self._attempt(generation, best, usage, found.n_chunks - found.n_left, known)
         if self._pages:
             attempt = replace(attempt, notes=(*attempt.notes, *self._pages.notes, *self._pages.pager.notes))
