@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,8 @@ BUDGET_BYTES = 20 << 30  # of the disk
 DEAD = 2.0  # pages to the living, above which a question drops those of texts that are gone: a branch may come back
 
 # First guesses, of two cores without other work.
-ENCODED_PER_SECOND = 12_000  # tokens
-READ_PER_SECOND = 2_000_000  # tokens of pages that are encoded
+ENCODED_PER_SECOND = 4_000  # tokens
+READ_PER_SECOND = 600_000  # tokens of pages that are encoded
 
 
 def are_kept(directory: Path) -> bool:
@@ -56,6 +57,8 @@ class Pages:
         self._own: TemporaryDirectory[str] | None = None
         self._deadline: Deadline | None = None
         self._fresh: set[str] = set()  # hashes of what was encoded for the question
+        self._told: tuple[int, Forecast] | None = None  # the last forecast, and the state of the index it is of
+        self._paging = Lock()
 
     @property
     def pager(self) -> Pager:
@@ -85,12 +88,15 @@ class Pages:
 
     def encode_all(self, progress: Progress | None = None) -> Resident:
         """Encodes what is not encoded, and drops the pages of texts that are gone."""
-        resident = self.pager.page_in(list(self.index.chunks()), progress=progress)
+        resident, _ = self._paged_in(list(self.index.chunks()), progress or (lambda stage, done, total: None), None)
         self._collect(resident, 1.0)
         return resident
 
     def forecast(self) -> Forecast:
         """What reading everything will take; nothing is read."""
+        generation = self.index.stats.generation
+        if self._told is not None and self._told[0] == generation:
+            return self._told[1]
         store, fingerprint = self.pager.store, self.model.layout.fingerprint
         chunks = list(self.index.chunks())
         there = store.have(fingerprint, [chunk.content_hash for chunk in chunks])
@@ -99,7 +105,9 @@ class Pages:
         pace = store.pace(fingerprint)
         encoding = sum(missing.values()) / (pace or ENCODED_PER_SECOND)
         finding = sum(chunk.n_tokens for chunk in chunks) / READ_PER_SECOND
-        return Forecast(encoding + finding, n_known, finding, encoding, 0.0, pace is not None)
+        told = Forecast(encoding + finding, n_known, finding, encoding, 0.0, pace is not None)
+        self._told = generation, told
+        return told
 
     def score_all(
         self,
@@ -116,20 +124,8 @@ class Pages:
         """
         found, started = Scored(n_best), perf_counter()
         chunks = list(self.index.chunks())
-        self._deadline = deadline
-        try:
-            resident = self.pager.page_in(chunks, progress=progress)
-        except OutOfTimeError:
-            self._deadline = None
-            there = self.pager.store.have(self.model.layout.fingerprint, [chunk.content_hash for chunk in chunks])
-            resident = self.pager.page_in([chunk for chunk in chunks if chunk.content_hash in there])
-        else:
-            if resident.n_encoded:
-                self._collect(resident, DEAD)
-        finally:
-            self._deadline = None
+        resident, fresh = self._paged_in(chunks, progress, deadline)
         found.scoring_seconds = perf_counter() - started
-        fresh, self._fresh = self._fresh, set()
         scores: dict[str, float] = {}
         if len(resident):
             reading = self.model.ask(question, resident.lengths, self._arrays(resident))
@@ -150,6 +146,28 @@ class Pages:
             found.offer(score, place, chunk)
         found.finding_seconds = perf_counter() - started - found.scoring_seconds
         return found
+
+    def _paged_in(
+        self, chunks: list[Chunk], progress: Progress, deadline: Deadline | None
+    ) -> tuple[Resident, frozenset[str]]:
+        """The pages of the chunks, those without that are not encoded when the time is up; hashes of the new ones."""
+        with self._paging:
+            self._deadline = deadline
+            try:
+                resident = self.pager.page_in(chunks, progress=progress)
+            except OutOfTimeError:
+                self._deadline = None
+                there = self.pager.store.have(self.model.layout.fingerprint, [chunk.content_hash for chunk in chunks])
+                resident = self.pager.page_in([chunk for chunk in chunks if chunk.content_hash in there])
+            else:
+                if resident.n_encoded:
+                    self._collect(resident, DEAD)
+            finally:
+                self._deadline = None
+            if self._fresh:
+                self._told = None
+            fresh, self._fresh = frozenset(self._fresh), set()
+            return resident, fresh
 
     def _collect(self, resident: Resident, most: float) -> None:
         """Drops the pages of texts that are gone, where there are more than so many times the living."""
