@@ -130,7 +130,6 @@ class Pages:
         if len(resident):
             reading = self.model.ask(question, resident.lengths, self._arrays(resident))
             scores = dict(zip(resident.hashes, reading.pages.tolist(), strict=True))
-            found.signals = {"mass": reading.mass, "entropy": reading.entropy, "null": reading.null}
         for place, chunk in enumerate(chunks):
             found.n_chunks += 1
             score = scores.get(chunk.content_hash)

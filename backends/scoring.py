@@ -7,7 +7,7 @@ rest, a batch at a time; what a batch gives is kept before the next one is begun
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from time import perf_counter
@@ -39,7 +39,7 @@ class Scored:
 
     n_known: those whose scores were kept of an earlier reading; cached_tokens: theirs, and those of known_ids. n_left,
     left_tokens: of the chunks, those that the time did not suffice for. scoring_seconds, finding_seconds: of scoring,
-    and of going through the index for what is known. signals: of a global read: mass, entropy, null.
+    and of going through the index for what is known.
     """
 
     n_best: int
@@ -51,7 +51,6 @@ class Scored:
     left_tokens: int = 0
     scoring_seconds: float = 0.0
     finding_seconds: float = 0.0
-    signals: Mapping[str, float] = field(default_factory=dict)
     _kept: list[tuple[float, int, Chunk]] = field(default_factory=list)
 
     def best(self) -> list[Chunk]:

@@ -26,8 +26,8 @@ def pages(
 ) -> None:
     """Show the pages that are kept of a corpus: how many, their size, how often they were found, by model.
 
-    --check and --repair end with exit code 0 when all is as it was written, and with 3 when it is not. What is dropped
-    is encoded again when it is needed.
+    --check ends with exit code 3 when something is not as it was written. --repair drops that; it is encoded again when
+    it is needed.
     """
     from selfroute.memory.pages.opening import FOLDER
     from selfroute.memory.pages.store import PageStore
@@ -39,7 +39,7 @@ def pages(
         if json:
             render.put({"folder": str(folder), "pages": 0, "models": []})
         else:
-            render.say(f"no pages are kept in {folder}: the long-context route makes them", to=sys.stdout)
+            render.say(_nothing(folder), to=sys.stdout)
         return
     with PageStore.open(folder) as store:
         checked = store.check_integrity(mend=repair) if check or repair else None
@@ -87,7 +87,7 @@ def stats_object(stats: Stats) -> dict[str, Any]:
 def stats_lines(stats: Stats) -> Iterator[str]:
     """The same for people."""
     if not stats.models:
-        yield f"no pages are kept in {stats.folder}: the long-context route makes them"
+        yield _nothing(stats.folder)
         return
     yield f"pages: {stats.folder}"
     yield (
@@ -96,6 +96,10 @@ def stats_lines(stats: Stats) -> Iterator[str]:
     )
     for model in stats.models:
         yield from _model_lines(model)
+
+
+def _nothing(folder: Path) -> str:
+    return f"no pages are kept in {folder}: selfroute index --pages makes them"
 
 
 def checked_object(checked: Checked) -> dict[str, Any]:
