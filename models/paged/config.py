@@ -20,7 +20,7 @@ class PagedConfig:
     a gated delta rule in both directions, or that in every second layer. conv: the tokens that a convolution before
     each of the first conv_layers layers sees, channel by channel. n_global: layers in which a question reads all pages,
     with query_heads over kv_heads. readers: the tokens of a question that do the reading, [CLS] and those after its
-    text. pointer, page: channels of the keys of tokens and of pages. log_n: scores grow with log(number of tokens).
+    text. pointer, page, word: channels of the keys of tokens, of pages, and of what word begins at a token. log_n: scores grow with log(number of tokens).
     """
 
     encoder: str = "minilm"
@@ -40,6 +40,7 @@ class PagedConfig:
     readers: int = 4
     pointer: int = 64
     page: int = 128
+    word: int = 32
     log_n: bool = True
 
     def __post_init__(self) -> None:
@@ -52,8 +53,8 @@ class PagedConfig:
             raise ConfigError("a size is below its least", "layers, readers and window are 1 or more")
         if not self.conv % 2 or not 0 <= self.conv_layers <= self.layers:
             raise ConfigError("conv is to be odd, and conv_layers at most layers", "see PagedConfig's sizes")
-        if self.head_dim % 2 or self.pointer % 2:
-            raise ConfigError("head_dim and pointer are to be even", "they are packed in halves")
+        if self.head_dim % 2 or self.pointer % 2 or self.word % 2:
+            raise ConfigError("head_dim, pointer and word are to be even", "they are packed in halves")
 
     def recurrent(self, layer: int) -> bool:
         """Whether a local layer mixes tokens by recurrence."""

@@ -104,6 +104,7 @@ class ExactReader:
             through(made.start, bits.keys),
             through(made.end, bits.keys),
             through(made.page, PLAIN),
+            through(made.word, bits.keys),
             made.real[:, :n],
         )
 

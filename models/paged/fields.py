@@ -1,6 +1,6 @@
 """Which arrays are kept of a page in each preset, and how rows of numbers go into them and come back.
 
-Of every token: keys and values of each global layer (k0, v0, k1, ...), and the pointer's start and end key. Each is
+Of every token: keys and values of each global layer (k0, v0, k1, ...), the pointer's start and end key, and a word's. Each is
 packed as selfroute.models.kv.packing says into NAME and NAME_scale, or is float16 in NAME alone: "bf16" is the preset's
 name there, and float16 what is stored, which for numbers of this size is the finer of the two. Of every page: its key.
 """
@@ -21,7 +21,7 @@ from selfroute.models.paged.packing import PLAIN
 
 PAGE = "page"
 SCALE = "_scale"
-START, END = "start", "end"
+START, END, WORD = "start", "end", "word"
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -78,6 +78,7 @@ def rows_of(config: PagedConfig, kv: str | Preset = "k4v4") -> dict[str, Row]:
         shape = (config.kv_heads, config.head_dim)
         found += [Row(f"k{n}", shape, bits.keys), Row(f"v{n}", shape, bits.values)]
     found += [Row(name, (config.pointer,), preset.bits.keys) for name in (START, END)]
+    found.append(Row(WORD, (config.word,), preset.bits.keys))
     return {row.name: row for row in found}
 
 

@@ -1,4 +1,7 @@
-"""The pointer: where an answer begins and ends among all tokens read, which page it is on, and whether there is one."""
+"""The pointer: where an answer begins and ends among all tokens read, which page it is on, and whether there is one.
+
+Beside it, what counts: a key that tokens share where the same word begins, and whether a question asks for counting.
+"""
 
 from __future__ import annotations
 
@@ -66,3 +69,29 @@ class Pointer(nn.Module):
             ends = asked[1] @ end.float().transpose(1, 2)
             null = self.null(whole)[..., 0] + self.null_size * size[:, None]
         return Logits(tokens + of_page.repeat_interleave(length, 2), ends, of_page, null)
+
+
+class WordKey(nn.Module):
+    """Vectors of tokens whose products are near 1 where the same word begins at both, and near 0 or below otherwise.
+
+    How often a word occurs is then how many products with one of its tokens are above `least`
+    (selfroute.models.paged.counting): pages need not have been read together.
+    """
+
+    def __init__(self, config: PagedConfig) -> None:
+        super().__init__()
+        self.key = nn.Linear(config.width, config.word)
+        self.asks = nn.Linear(config.width, 1)  # of a question's first reading token, before it reads
+        self.sharpness = nn.Parameter(torch.tensor([3.0]))
+        self.least = nn.Parameter(torch.tensor([0.7]))
+
+    def kept(self, x: Tensor) -> Tensor:
+        """Of states (..., T, W): (..., T, word), shorter than 1."""
+        y = self.key(x).float()
+        found: Tensor = y / (1 + (y * y).sum(-1, keepdim=True)).sqrt()
+        return found
+
+    def alike(self, one: Tensor, other: Tensor) -> Tensor:
+        """(n, m) logits that the same word begins at one (n, word) and other (m, word)."""
+        found: Tensor = self.sharpness.exp() * (one @ other.T - self.least)
+        return found

@@ -1,7 +1,7 @@
 """The paged reader in torch: what is trained, and the exact reference of the runtime.
 
 A page is [CLS] text [SEP], read by the local layers alone; what is kept of it are, for each of its tokens, the keys and
-values of the global layers and two pointer keys, and a key of the whole page. A question is [CLS], its text, when it is
+values of the global layers, two pointer keys and a word's, and a key of the whole page. A question is [CLS], its text, when it is
 asked again [SEP] and what was found so far, then the other reading tokens and [SEP]. The reading tokens come last so
 that they see a key from where a value would: right after it.
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from selfroute.models.paged.config import PagedConfig
 from selfroute.models.paged.encoder import LocalEncoder
 from selfroute.models.paged.global_layers import GlobalLayer
-from selfroute.models.paged.heads import Logits, Pointer
+from selfroute.models.paged.heads import Logits, Pointer, WordKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Pages:
     """What is kept of B sets of P pages, padded to T tokens each.
 
     keys, values: one (B, P, T, kv_heads, dim) for each global layer. start, end: (B, P, T, pointer). page: (B, P,
-    page). real: (B, P, T), false for padding. The page's [CLS] is its token 0; no answer is there or at its [SEP].
+    page). word: (B, P, T, word). real: (B, P, T), false for padding. The page's [CLS] is its token 0; no answer is there or at its [SEP].
     """
 
     keys: tuple[Tensor, ...]
@@ -34,6 +34,7 @@ class Pages:
     start: Tensor
     end: Tensor
     page: Tensor
+    word: Tensor
     real: Tensor
 
 
@@ -47,6 +48,7 @@ class PagedReader(nn.Module):
         self.local = LocalEncoder(config, words)
         self.reads = nn.ModuleList(GlobalLayer(config) for _ in range(config.n_global))
         self.pointer = Pointer(config)
+        self.word = WordKey(config)
 
     def encode(self, tokens: Tensor, real: Tensor) -> Pages:
         """tokens, real: (B, P, T). No page's result depends on another page, nor on padding."""
@@ -55,7 +57,7 @@ class PagedReader(nn.Module):
         x = self.local(flat, here).view(B, P, T, -1)
         kept = [layer.kept(x) for layer in self.reads]  # type: ignore[operator]
         start, end, page = self.pointer.kept(x, real)
-        return Pages(tuple(k for k, _ in kept), tuple(v for _, v in kept), start, end, page, real)
+        return Pages(tuple(k for k, _ in kept), tuple(v for _, v in kept), start, end, page, self.word.kept(x), real)
 
     def question(self, tokens: Tensor, real: Tensor) -> Tensor:
         """The states (B, Q, R, W) of the reading tokens of questions (B, Q, Tq), before they read."""
@@ -106,5 +108,5 @@ def together(parts: Sequence[Pages]) -> Pages:
     return Pages(
         tuple(torch.cat([p.keys[i] for p in parts], 1) for i in range(n)),
         tuple(torch.cat([p.values[i] for p in parts], 1) for i in range(n)),
-        *(torch.cat([getattr(p, name) for p in parts], 1) for name in ("start", "end", "page", "real")),
+        *(torch.cat([getattr(p, name) for p in parts], 1) for name in ("start", "end", "page", "word", "real")),
     )

@@ -33,6 +33,7 @@ def quantized(pages: Pages, keys: int, values: int) -> Pages:
         values=tuple(through(v, values) for v in pages.values),
         start=through(pages.start, keys),
         end=through(pages.end, keys),
+        word=through(pages.word, keys),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import string
@@ -79,7 +80,8 @@ class Material:
         if kind == "word":
             return self.words.take(distinct(rng, len(self.words), n))
         if kind == "pair":
-            size = min(len(self.words), int(rng.choice([60, 400, len(self.words)])))
+            least = math.isqrt(n + n // 4) + 1  # as few words as there may be, each in many pairs
+            size = min(len(self.words), max(least, int(rng.choice([36, 400, len(self.words)]))))
             code = distinct(rng, size * size, n)
             pool = rng.choice(len(self.words), size, replace=False)
             one, other = self.words.take(pool[code // size]), self.words.take(pool[code % size])

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 try:
@@ -38,8 +39,12 @@ from selfroute.models.paged.model import PagedReader, Pages
 from selfroute.models.training import paged_init
 from selfroute.models.training.paged_haystack import Batch
 from selfroute.models.training.paged_loss import answer_loss, quantized
+from selfroute.models.training.paged_rounding import attach
 from selfroute.models.training.paged_scores import Suite, scores
 from selfroute.models.training.paged_tasks import SHARES, Plan, Tasks
+from selfroute.models.training.paged_words import Alphabet, counting_questions, word_loss
+
+COUNTING = 8  # questions a step that ask for counting
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class Settings:
     page_loss: float = 0.2
     quantized: float = 0.5  # share of the steps that read pages as kept in 4 bits ...
     quantized_from: float = 0.4  # ... after this share of the schedule
+    rounded_from: float = 0.5  # share of the schedule after which local layers are computed as they are shipped
+    word_loss: float = 0.2
     ema: float = 0.998
     seed: int = 0
     enough: float = 0.65
@@ -69,7 +76,8 @@ class Trainer:
 
     def __init__(self, model: PagedReader, settings: Settings, device: str) -> None:
         self.model, self.settings, self.device = model.to(device), settings, device
-        sharp = [p for n, p in model.named_parameters() if "sharpness" in n or "null_size" in n or n.endswith(".conv")]
+        self.rounding, self.alphabet = attach(model.local), Alphabet.on(device)
+        sharp = [p for n, p in model.named_parameters() if n.endswith(("sharpness", "null_size", ".conv"))]
         fast = {id(p) for p in sharp}
         local = [p for p in model.local.parameters() if id(p) not in fast]
         known = fast | {id(p) for p in local}
@@ -130,7 +138,18 @@ class Trainer:
         parts["page"] = (parts["page"] * natural).sum() / natural.sum().clamp_min(1)
         parts["natural"] = (parts["right"] * natural).sum() / natural.sum()  # nan where there is none
         parts["right"] = (parts["right"] * (1 - natural)).sum() / (1 - natural).sum()
-        return parts["start"] + parts["end"] + self.settings.page_loss * parts["page"], parts
+        parts["word"] = word_loss(self.model.word, pages.word, there["pages"], pages.real, self.alphabet)
+        parts["asks"] = self.asks_loss(x[:, :, 0], there["asked"])
+        words = self.settings.word_loss * (parts["word"] + parts["asks"])
+        return parts["start"] + parts["end"] + self.settings.page_loss * parts["page"] + words, parts
+
+    def asks_loss(self, x: Tensor, asked: Tensor) -> Tensor:
+        """Of telling questions that ask for counting from the batch's, whose first reading token is x (B, Q, W)."""
+        ids, real = counting_questions("train", self.model.config.readers, self.rng, COUNTING)
+        with self.precision():
+            counting = self.model.question(ids.to(self.device), real.to(self.device))[0, :, 0]
+        others = self.model.word.asks(x.float())[..., 0][asked]
+        return F.softplus(-self.model.word.asks(counting.float())).mean() + F.softplus(others).mean()
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """One update; the parts of the loss before it."""
@@ -142,6 +161,7 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
+        self.rounding.on = progress >= settings.rounded_from
         packs = progress >= settings.quantized_from and self.rng.random() < settings.quantized
         loss, parts = self.loss(batch, 4 if packs else 16)
         self.optimizer.zero_grad(set_to_none=True)
@@ -249,7 +269,7 @@ def main() -> None:
     next(source)  # the processes are begun before the device is
     model = paged_init.read(options.out) if step else paged_init.begun(config, options.init)
     trainer = Trainer(model, settings, options.device)
-    suite = Suite.made(options.data, config.readers, options.longest)
+    suite = Suite.made(options.data, config.readers, options.longest, settings.page_tokens - 6)
     log = (options.out / "log.jsonl").open("a")
 
     def say(**values: object) -> None:

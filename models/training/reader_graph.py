@@ -36,6 +36,8 @@ def graph(state: Mapping[str, Array], kind: Kind, kept: frozenset[str] = frozens
 
 
 class _Writer:
+    levels = 127  # of int8 weights on each side of 0
+
     def __init__(self, state: Mapping[str, Array], kind: Kind, kept: frozenset[str]) -> None:
         self._state, self._kind, self._kept = state, kind, kept
         self._nodes: list[Any] = []
@@ -120,7 +122,7 @@ class _Writer:
         """weight: (out, in), as torch has it."""
         if self._kind == "float" or any(part in name for part in self._kept):
             return self._matmul(name, x, weight, bias)
-        table, scale = rounded(weight)
+        table, scale = rounded(weight, self.levels)
         factors = [self._array(name + ".weight", table.T), self._array(name + ".scale", scale)]
         added = self._array(name + ".bias", bias)
         if not name.endswith(BY_ROW):
@@ -166,7 +168,7 @@ class _Writer:
         return outputs[0]
 
 
-def rounded(weight: Array) -> tuple[NDArray[np.int8], Array]:
+def rounded(weight: Array, levels: int = 127) -> tuple[NDArray[np.int8], Array]:
     """(N, D) int8 and (N,) scales, whose product is the weight up to half a scale."""
-    scale = np.maximum(np.abs(weight).max(1) / 127, 1e-8).astype(np.float32)
+    scale = np.maximum(np.abs(weight).max(1) / levels, 1e-8).astype(np.float32)
     return np.rint(weight / scale[:, None]).astype(np.int8), scale
