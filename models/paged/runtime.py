@@ -91,7 +91,7 @@ class PagedRuntime:
                 self._session = _session(weights.checked(LOCAL, self._folder))
                 self._words = Words.shipped()
                 arrays: Any = weights.load(GLOBAL, self._folder)
-                self._read = GlobalRead(self.config, arrays, self.rows)
+                self._read = GlobalRead(self.config, arrays, self.rows, self.threads)
 
     def page_ids(self, text: str) -> list[int]:
         """The tokens of a page: [CLS], the text's with marks for its lines, [SEP]."""
@@ -173,9 +173,9 @@ def _session(path: Path) -> Any:
 @cache
 def _code_fingerprint() -> str:
     """A hash over the source that decides a page's tokens and what is kept of it."""
-    from selfroute.models.paged import fields, packing, reading
+    from selfroute.models.paged import fields, keeping, packing
 
     hashed = blake2b(digest_size=8)
-    for module in (span_windows, tokenizer, fields, packing, reading):
+    for module in (span_windows, tokenizer, fields, keeping, packing):
         hashed.update(blake2b(Path(str(module.__file__)).read_bytes()).digest())
     return hashed.hexdigest()
