@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from selfroute.models.paged.fields import END, PAGE, START, Arrays, Row
 from selfroute.models.paged.keeping import Weights, kept_of, linear, unit
 from selfroute.models.paged.quotes import PageSpan, best_spans
 from selfroute.models.paged.scanning import BLOCK, Asked, Packed, Scratch, blocks_of, in_order, part_of
+from selfroute.models.paged.selecting import best_scores, choose, only
 
 Floats = NDArray[np.float32]
 Offsets = NDArray[np.int64]
@@ -68,10 +69,45 @@ class GlobalRead:
         """What is kept of a page whose tokens have these states (T, width): arrays by name."""
         return kept_of(self.config, self._w, self.rows, states)
 
-    def read(self, x: Floats, lengths: NDArray[np.int32], arrays: Arrays, n_spans: int = 8) -> Reading:
-        """x: (readers, width), a question's states. lengths: (P,) tokens of the pages, [CLS] and [SEP] among them."""
+    def read(self, x: Floats, lengths: NDArray[np.int32], arrays: Arrays, n_spans: int = 8, select: int = 0) -> Reading:
+        """x: (readers, width), a question's states. lengths: (P,) tokens of the pages, [CLS] and [SEP] among them.
+
+        select: where there are more pages, so many are chosen by what the first layer would look at, and read as if
+        there were no others, but for the number of tokens that scores grow with; 0 reads all.
+        """
         offsets = offsets_of(lengths)
         size = self.size_of(int(offsets[-1]))
+        if 0 < select < len(lengths) and self.config.n_global:
+            return self._read_chosen(self.chosen(x, offsets, arrays, select), x, size, lengths, arrays, n_spans)
+        return self._read_all(x, size, offsets, arrays, n_spans)
+
+    def chosen(self, x: Floats, offsets: Offsets, arrays: Arrays, select: int) -> NDArray[np.int64]:
+        """The places of the pages that read() would read, rising.
+
+        Keys of pages are compared with what the question asks before it has read anything: what it asks after it is
+        no better, and would take a reading of its own.
+        """
+        size = self.size_of(int(offsets[-1]))
+        scores = best_scores(self.rows["k0"], self.asked(0, x, size), arrays, offsets, self.threads)
+        return choose(scores, arrays[PAGE].astype(np.float32) @ self.page_query(x, size), select)
+
+    def _read_chosen(
+        self,
+        chosen: NDArray[np.int64],
+        x: Floats,
+        size: float,
+        lengths: NDArray[np.int32],
+        arrays: Arrays,
+        n_spans: int,
+    ) -> Reading:
+        part = only(arrays, lengths, chosen, PAGE)
+        found = self._read_all(x, size, offsets_of(lengths[chosen]), part, n_spans)
+        pages = np.full(len(lengths), -np.inf, np.float32)
+        pages[chosen] = found.pages
+        spans = tuple(replace(span, page=int(chosen[span.page])) for span in found.spans)
+        return replace(found, pages=pages, spans=spans)
+
+    def _read_all(self, x: Floats, size: float, offsets: Offsets, arrays: Arrays, n_spans: int) -> Reading:
         attended: list[Attended] = []
         for n in range(self.config.n_global):
             x, how = self.attend(n, x, size, arrays, int(offsets[-1]))

@@ -166,7 +166,7 @@ class Asked:
 
     def __init__(self, row: Row, q: Floats) -> None:
         """q: (heads, r, D)."""
-        self.rows = q.shape[1]
+        self.heads, self.rows = q.shape[:2]
         planes = planes_of(row)
         halves = [np.ascontiguousarray(q[..., plane.first : plane.stop]) for plane in planes]
         self.queries = [half * np.float32(plane.factor) for half, plane in zip(halves, planes, strict=True)]
