@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,7 @@ class Pager:
         self._encoded, self._seconds = 0, 0.0
         self._notes: list[str] = []
         self._keeping = True
+        self._mending = Lock()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -149,7 +151,8 @@ class Pager:
             try:
                 return self.store.gather(self.layout, hashes, names, others={**self._unkept, **others}).arrays
             except MissingPages as error:
-                self._encode_all([chunks[name] for name in error.hashes], None, others)
+                with self._mending:  # several threads may read
+                    self._encode_all([chunks[name] for name in error.hashes], None, others)
         return self.store.gather(self.layout, hashes, names, others={**self._unkept, **others}).arrays
 
     def on_device(self, hashes: Sequence[str], chunks: Mapping[str, Chunk], names: Sequence[str] | None = None) -> Any:

@@ -18,7 +18,7 @@ from selfroute.models.kv import packing
 from selfroute.models.kv.presets import PLAIN, preset_of
 from selfroute.models.paged.heads import Logits
 from selfroute.models.paged.model import PagedReader, Pages, together
-from selfroute.models.paged.reading import PageSpan, best_spans
+from selfroute.models.paged.quotes import PageSpan, best_spans
 
 BATCH, ROUND_TO = 64, 16  # pages in a batch; lengths are rounded up to multiples
 

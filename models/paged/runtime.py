@@ -37,13 +37,18 @@ READERS = tuple(range(11, 31))  # [unused10] ...: the reading tokens after the t
 MAX_PAGE = 510  # tokens of a page's text
 MAX_FOUND = 60  # tokens of what was found so far
 MAX_THREADS = 4
+SELECT = 512  # pages that a question reads wholly of more than
+DENSE_TOKENS = 400_000  # tokens: below, all are read in less than a second on two cores
 
 
 class PagedRuntime:
     """Encodes pages, and reads any number of them. Any thread may use it. The network is loaded at its first use."""
 
-    def __init__(self, folder: Path = weights.FOLDER, *, kv: str = "k4v4", threads: int | None = None) -> None:
-        """kv: the preset that pages are kept in. threads: pages encoded at a time; None for one a core, at most 4.
+    def __init__(
+        self, folder: Path = weights.FOLDER, *, kv: str = "k4v4", threads: int | None = None, select: int = SELECT
+    ) -> None:
+        """kv: the preset that pages are kept in. threads: pages encoded at a time, and blocks read; None for one a
+        core, at most 4. select: pages that are read wholly of more than DENSE_TOKENS tokens; 0 for all.
 
         Raises ModelLoadError when no files were shipped, UnknownNameError for a preset that there is not.
         """
@@ -55,6 +60,7 @@ class PagedRuntime:
             raise ModelLoadError(f"{CONFIG} cannot be read: {error}", "reinstall selfroute") from error
         self.kv = preset_of(kv).name
         self.rows = rows_of(self.config, kv)
+        self.select = select
         self.threads = threads or min(MAX_THREADS, os.cpu_count() or 1)
         self._folder = folder
         self._session: Any = None
@@ -91,7 +97,7 @@ class PagedRuntime:
                 self._session = _session(weights.checked(LOCAL, self._folder))
                 self._words = Words.shipped()
                 arrays: Any = weights.load(GLOBAL, self._folder)
-                self._read = GlobalRead(self.config, arrays, self.rows)
+                self._read = GlobalRead(self.config, arrays, self.rows, self.threads)
 
     def page_ids(self, text: str) -> list[int]:
         """The tokens of a page: [CLS], the text's with marks for its lines, [SEP]."""
@@ -133,19 +139,38 @@ class PagedRuntime:
         return self.encode_ids([self.page_ids(text) for text in texts])
 
     def ask(
-        self, question: str, lengths: NDArray[np.int32], arrays: Arrays, *, found: str = "", n_spans: int = 8
+        self,
+        question: str,
+        lengths: NDArray[np.int32],
+        arrays: Arrays,
+        *,
+        found: str = "",
+        n_spans: int = 8,
+        select: int | None = None,
     ) -> Reading:
         """Reads all pages given. lengths: (P,) their tokens. arrays: the layout's, of one page after another.
 
-        found: what an earlier reading found, for a chain. The spans' places are those of a page's text: see quote().
+        found: what an earlier reading found, for a chain. select: of more pages only so many are read wholly, those
+        that the first global layer would look at; 0 reads all, None takes the runtime's own setting. The spans' places
+        are those of a page's text: see quote().
         """
-        return self.ask_ids(self.question_ids(question, found), lengths, arrays, n_spans=n_spans)
+        return self.ask_ids(self.question_ids(question, found), lengths, arrays, n_spans=n_spans, select=select)
 
-    def ask_ids(self, ids: Sequence[int], lengths: NDArray[np.int32], arrays: Arrays, *, n_spans: int = 8) -> Reading:
+    def ask_ids(
+        self,
+        ids: Sequence[int],
+        lengths: NDArray[np.int32],
+        arrays: Arrays,
+        *,
+        n_spans: int = 8,
+        select: int | None = None,
+    ) -> Reading:
         """ask() of a question's tokens as question_ids() gives them."""
         x = self.states(ids)
         x = x[[0, *range(len(ids) - self.config.readers, len(ids) - 1)]]
-        reading: Reading = self._read.read(x, lengths, arrays, n_spans)
+        if select is None:
+            select = self.select if int(lengths.sum()) > DENSE_TOKENS else 0
+        reading: Reading = self._read.read(x, lengths, arrays, n_spans, select)
         return reading
 
     @staticmethod
@@ -173,9 +198,9 @@ def _session(path: Path) -> Any:
 @cache
 def _code_fingerprint() -> str:
     """A hash over the source that decides a page's tokens and what is kept of it."""
-    from selfroute.models.paged import fields, packing, reading
+    from selfroute.models.paged import fields, keeping, packing
 
     hashed = blake2b(digest_size=8)
-    for module in (span_windows, tokenizer, fields, packing, reading):
+    for module in (span_windows, tokenizer, fields, keeping, packing):
         hashed.update(blake2b(Path(str(module.__file__)).read_bytes()).digest())
     return hashed.hexdigest()
