@@ -32,6 +32,7 @@ from selfroute.models import weights
 from selfroute.models.paged.fields import token_bytes
 from selfroute.models.paged.runtime import CONFIG, PagedRuntime
 from selfroute.models.span_windows import CLS, SEP
+from selfroute.models.tokenizer import wordpiece
 from selfroute.models.training.paged_material import Material
 
 PER_HAYSTACK = 20
@@ -92,7 +93,7 @@ def answered(reader: Any, kept: Any, question: Question, pages: Sequence[Ids]) -
     so_far: Ids = ()
     for _ in range(question.steps or MOST_STEPS):
         [(spans, null)] = reader.ask([(question.asked, so_far)], kept)
-        quotes = [pages[s.page][s.first : s.last + 1] for s in spans]  # the pointer has chosen
+        quotes = [whole(pages[s.page], s.first, s.last) for s in spans]  # the pointer has chosen
         if question.steps == 0 and (not spans or null > spans[0].probability or quotes[0] in found):
             break
         if not quotes:
@@ -102,6 +103,14 @@ def answered(reader: Any, kept: Any, question: Question, pages: Sequence[Ids]) -
         so_far = quotes[0]
         found.append(so_far)
     return found if question.steps == 0 else found[-1:]
+
+
+def whole(page: Ids, first: int, last: int) -> Ids:
+    """The tokens first to last of a page, and those that go on with its last word."""
+    pieces = wordpiece().vocabulary
+    while last + 1 < len(page) and pieces[page[last + 1]].startswith("##"):
+        last += 1
+    return page[first : last + 1]
 
 
 def score(question: Question, found: Sequence[Ids]) -> tuple[float, float]:

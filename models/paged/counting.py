@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from selfroute.models.paged.quotes import PageSpan
+
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
@@ -25,6 +27,21 @@ class Counted:
 
     at: int
     count: int
+
+
+def counted_spans(blocks: Iterable[Floats], offsets: Ints, least: float, n: int) -> list[PageSpan]:
+    """The n most frequent words as spans of the first token of one of their occurrences: whoever looks at the page takes
+    the whole word. blocks: the keys of all tokens of the pages, whose tokens are offsets[p] to offsets[p + 1].
+
+    score: how often a word occurs. probability: its share of all words.
+    """
+    places, keys = beginnings(blocks, least)
+    spans = []
+    for word in most_frequent(places, keys, least, n):
+        page = int(np.searchsorted(offsets, word.at, "right")) - 1
+        first = word.at - int(offsets[page]) - 1
+        spans.append(PageSpan(page, first, first, word.count / len(places), float(word.count)))
+    return spans
 
 
 def beginnings(blocks: Iterable[Floats], least: float) -> tuple[Ints, Floats]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from selfroute.models.kv import packing
 from selfroute.models.kv.presets import PLAIN, preset_of
+from selfroute.models.paged.counting import counted_spans
 from selfroute.models.paged.heads import Logits
 from selfroute.models.paged.model import PagedReader, Pages, together
 from selfroute.models.paged.quotes import PageSpan, best_spans
@@ -61,8 +62,8 @@ class ExactReader:
         return Resident(together(parts), lengths)
 
     @torch.inference_mode()
-    def logits(self, questions: Sequence[Sequence[int]], resident: Resident) -> Logits:
-        """Of questions as PagedRuntime.question_ids() gives them."""
+    def states(self, questions: Sequence[Sequence[int]]) -> Tensor:
+        """(1, Q, readers, W) of questions as PagedRuntime.question_ids() gives them, before they read."""
         T = int(-(-max(map(len, questions)) // ROUND_TO) * ROUND_TO)
         tokens = torch.zeros(1, len(questions), T, dtype=torch.int32)
         real = torch.zeros(1, len(questions), T, dtype=torch.bool)
@@ -70,24 +71,37 @@ class ExactReader:
             tokens[0, q, : len(ids)] = torch.tensor(list(ids))
             real[0, q, : len(ids)] = True
         with self.precision():
-            x = self.model.question(tokens.to(self.device), real.to(self.device))
-            return self.model.read(x, resident.pages)
+            return self.model.question(tokens.to(self.device), real.to(self.device))
+
+    @torch.inference_mode()
+    def logits(self, questions: Sequence[Sequence[int]], resident: Resident) -> Logits:
+        """Of questions as PagedRuntime.question_ids() gives them."""
+        with self.precision():
+            return self.model.read(self.states(questions), resident.pages)
 
     def ask(
         self, questions: Sequence[Sequence[int]], resident: Resident, n_spans: int = 8
     ) -> list[tuple[list[PageSpan], float]]:
         """The spans of each question, best first, and the probability that nothing answers."""
-        found = self.logits(questions, resident)
+        x = self.states(questions)
+        with self.precision():
+            found = self.model.read(x, resident.pages)
+        counts = (self.model.word.asks(x[0, :, 0].float())[:, 0] > 0).tolist()
         offsets = np.concatenate([[0], np.cumsum(resident.lengths, dtype=np.int64)])
         here = resident.pages.real.flatten()
         starts = found.start[0][:, here].float().cpu().numpy()
         ends = found.end[0][:, here].float().cpu().numpy()
         null = found.null[0].float().cpu().numpy()
+        words = resident.pages.word.flatten(0, 2)[here].float().cpu().numpy() if any(counts) else None
         result = []
         for q in range(len(questions)):
             most = max(float(starts[q].max()), float(null[q]))
             total = most + float(np.log(np.exp(starts[q] - most).sum(dtype=np.float64) + np.exp(float(null[q]) - most)))
-            spans = best_spans(starts[q], _ends(ends[q], offsets), offsets, float(null[q]), total, n_spans)
+            if counts[q]:
+                assert words is not None
+                spans = counted_spans([words], offsets, float(self.model.word.least), n_spans)
+            else:
+                spans = best_spans(starts[q], _ends(ends[q], offsets), offsets, float(null[q]), total, n_spans)
             result.append((spans, float(np.exp(float(null[q]) - total))))
         return result
 

@@ -1,4 +1,4 @@
-"""What is kept of a page's states, in numpy: keys and values of the global layers, and the pointer's keys, packed.
+"""What is kept of a page's states, in numpy: keys and values of the global layers, keys of the pointer and of words, packed.
 
 With the shipped weights and the files that _code_fingerprint of runtime.py names, this decides what is in a page.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfroute.models.paged.config import PagedConfig
-from selfroute.models.paged.fields import END, PAGE, START, Row
+from selfroute.models.paged.fields import END, PAGE, START, WORD, Row
 
 Floats = NDArray[np.float32]
 Weights = Mapping[str, Floats]
@@ -30,6 +30,8 @@ def kept_of(
         found |= rows[f"v{n}"].packed(v)
     found |= rows[START].packed(unit(linear(weights, "pointer.start_key", states)))
     found |= rows[END].packed(unit(linear(weights, "pointer.end_key", states)))
+    word = linear(weights, "word.key", states)
+    found |= rows[WORD].packed(word / np.sqrt(1 + (word * word).sum(-1, keepdims=True)))
     page = unit(linear(weights, "pointer.page_key", states.mean(0, dtype=np.float32)[None]))
     found[PAGE] = page[0].astype(np.float16)
     return found

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selfroute.models.paged.config import PagedConfig
-from selfroute.models.paged.fields import END, PAGE, START, Arrays, Row
+from selfroute.models.paged.counting import counted_spans
+from selfroute.models.paged.fields import END, PAGE, START, WORD, Arrays, Row
 from selfroute.models.paged.keeping import Weights, kept_of, linear, unit
 from selfroute.models.paged.quotes import PageSpan, best_spans
 from selfroute.models.paged.scanning import BLOCK, Asked, Packed, Scratch, blocks_of, in_order, part_of
@@ -32,6 +33,7 @@ class Reading:
     null: the probability that nothing answers. mass: what the pages of the best span and of the next 7 have of the
     probability. entropy: of the pages, in nats. attended: (n_global,) the share of the first reading token's attention
     that the best page has in each global layer. n_read: pages that were read wholly; the logits of others are -inf.
+    counted: the question asks for counting, and the spans are the most frequent words (counting.py).
     """
 
     spans: tuple[PageSpan, ...]
@@ -41,6 +43,7 @@ class Reading:
     entropy: float
     attended: tuple[float, ...]
     n_read: int = 0
+    counted: bool = False
 
     def best_pages(self, n: int) -> list[int]:
         """The n best pages' places, best first."""
@@ -78,8 +81,14 @@ class GlobalRead:
         offsets = offsets_of(lengths)
         size = self.size_of(int(offsets[-1]))
         if 0 < select < len(lengths) and self.config.n_global:
-            return self._read_chosen(self.chosen(x, offsets, arrays, select), x, size, lengths, arrays, n_spans)
-        return self._read_all(x, size, offsets, arrays, n_spans)
+            found = self._read_chosen(self.chosen(x, offsets, arrays, select), x, size, lengths, arrays, n_spans)
+        else:
+            found = self._read_all(x, size, offsets, arrays, n_spans)
+        if float(self._linear("word.asks", x[:1])[0, 0]) <= 0:
+            return found
+        row, least = self.rows[WORD], float(self._w["word.least"][0])
+        blocks = (row.unpacked(part_of(row, arrays, *block)) for block in blocks_of(int(offsets[-1])))
+        return replace(found, spans=tuple(counted_spans(blocks, offsets, least, n_spans)), counted=True)
 
     def chosen(self, x: Floats, offsets: Offsets, arrays: Arrays, select: int) -> NDArray[np.int64]:
         """The places of the pages that read() would read, rising.

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from selfroute.models.tokenizer import wordpiece
 from selfroute.models.training.paged_haystack import Haystack
 from selfroute.models.training.paged_material import Material, tokens
 from selfroute.models.training.paged_ragged import Ints, Ragged, join, pack, repeated, stacked
@@ -64,7 +65,7 @@ ASK_PARTS = (
     """of~for~behind~at~with~by~from~under~that goes with~that belongs to~that was mentioned for~written next to""",
     """?~~.~ in the text?~ above?~ please.~, as mentioned before?~ exactly?""",
 )
-COMPOSED = 160  # of each, and as many of the plain ones
+COMPOSED = 120  # of each, as many of random words, and as many of the plain ones
 
 RANDOM = ("letters", "letters16", "alnum", "hex", "number", "uuid", "pair", "pieces", "capitals")
 SHARE = np.array([0.2, 0.06, 0.12, 0.1, 0.12, 0.08, 0.14, 0.12, 0.06])
@@ -74,21 +75,41 @@ ABSENT = 0.06  # share of questions about keys that are nowhere
 
 @cache
 def wordings(text: str, split: Split) -> list[str]:
-    """The wordings of a split; in training, those of pairs and needles with as many that are composed."""
+    """The wordings of a split; in training also composed ones and ones of random words, but for JSON and variables."""
     train, _, held = text.replace("\n", "").partition("||")
     found = (train if split == "train" else held).split("~")
-    if split == "held" or text not in (PAIRS, NEEDLES, ASK_PAIR, ASK_NEEDLE, CODE_NEEDLES, ASK_CODE):
+    asks = text in (ASK_PAIR, ASK_NEEDLE, ASK_CODE, ASK_HOP)
+    if split == "held" or not (asks or text in (PAIRS, NEEDLES, CODE_NEEDLES, HOPS)):
         return found
-    asks = text in (ASK_PAIR, ASK_NEEDLE, ASK_CODE)
     rng = np.random.default_rng(len(text))
     parts = [part.replace("\n", "").split("~") for part in (ASK_PARTS if asks else LINE_PARTS)]
     made = []
     for _ in range(COMPOSED):
         *words, last = (str(rng.choice(part)) for part in parts)
         made.append(f"{' '.join(words)} {{k}}{last}" if asks else f"{' '.join(words)} {{k}} {last} {{v}}.")
+    made += [_of_random_words(rng, asks) for _ in range(COMPOSED)]
     if text == CODE_NEEDLES:
-        made = [f"# {wording}" for wording in made[: COMPOSED // 4]]
-    return made + found * (len(made) // len(found))
+        made = [f"# {wording}" for wording in made[:: len(made) // 30]]
+    return made + found * (len(made) // 2 // len(found))
+
+
+def _of_random_words(rng: np.random.Generator, asks: bool) -> str:
+    """A wording that means nothing: a key is to be found by itself."""
+    known = whole_words()
+
+    def some(least: int, most: int) -> str:
+        return " ".join(str(rng.choice(known)) for _ in range(int(rng.integers(least, most + 1))))
+
+    mark = str(rng.choice(["", "", ".", "?" if asks else ";", ":"]))
+    if asks:
+        return f"{some(0, 5)} {{k}} {some(0, 2)}{mark}"
+    return f"{some(0, 4)} {{k}} {some(1, 3)} {{v}} {some(0, 1)}{mark}"
+
+
+@cache
+def whole_words() -> list[str]:
+    """Words of the vocabulary that are one token."""
+    return [w for i, w in enumerate(wordpiece().vocabulary) if i > 2000 and w.isascii() and w.isalpha() and len(w) > 2]
 
 
 def filled(wording: str, slots: dict[str, Ragged], n: int) -> tuple[Ragged, dict[str, Ints]]:

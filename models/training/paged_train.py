@@ -59,7 +59,8 @@ class Settings:
     page_loss: float = 0.2
     quantized: float = 0.5  # share of the steps that read pages as kept in 4 bits ...
     quantized_from: float = 0.4  # ... after this share of the schedule
-    rounded_from: float = 0.5  # share of the schedule after which local layers are computed as they are shipped
+    rounded: float = 0.5  # share of the steps whose local layers are computed as they are shipped ...
+    rounded_from: float = 0.5  # ... after this share of the schedule
     word_loss: float = 0.2
     ema: float = 0.998
     seed: int = 0
@@ -161,7 +162,7 @@ class Trainer:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        self.rounding.on = progress >= settings.rounded_from
+        self.rounding.on = progress >= settings.rounded_from and self.rng.random() < settings.rounded
         packs = progress >= settings.quantized_from and self.rng.random() < settings.quantized
         loss, parts = self.loss(batch, 4 if packs else 16)
         self.optimizer.zero_grad(set_to_none=True)
@@ -281,6 +282,7 @@ def main() -> None:
     def evaluated() -> dict[str, object]:
         if trainer.average:
             trainer.swap()
+        trainer.rounding.on = True
         found = scores(trainer, suite)
         if trainer.average:
             trainer.swap()

@@ -80,7 +80,9 @@ def word_loss(key: WordKey, kept: Tensor, ids: Tensor, real: Tensor, alphabet: A
     alike = (words[anchors][:, None] == words[chosen][None]) & begins[chosen]
     told = anchors[:, None] != chosen[None]
     yes, no = F.softplus(-logits) * (alike & told), F.softplus(logits) * (~alike)
-    found: Tensor = yes.sum() / (alike & told).sum().clamp_min(1) + no.sum() / len(anchors)
+    own = key.sharpness.exp() * ((kept[chosen] ** 2).sum(-1) - key.least)  # a beginning is like itself, others are not
+    itself = F.softplus(torch.where(begins[chosen], -own, own)).mean()
+    found: Tensor = yes.sum() / (alike & told).sum().clamp_min(1) + no.sum() / len(anchors) + itself
     return found
 
 
