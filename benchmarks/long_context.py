@@ -62,13 +62,14 @@ class OnCpu:
 
 
 class WithTorch:
-    """The exact reference."""
+    """The exact reference, its local layers rounded as the shipped ones are."""
 
     def __init__(self, folder: Path, kv: str, device: str) -> None:
         from selfroute.models.paged.exact import ExactReader
-        from selfroute.models.training import paged_init
+        from selfroute.models.training import paged_init, paged_rounding
 
         model = paged_init.read(folder)
+        paged_rounding.attach(model.local).on = True
         self.config, self.exact = model.config, ExactReader(model, kv=kv, device=device)
 
     def encode(self, pages: Sequence[Ids]) -> Any:
