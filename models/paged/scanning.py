@@ -160,7 +160,7 @@ class Packed:
         width = plane.stop - plane.first
         if self._bits == 4:
             codes = self._scratch.codes("bits", codes.shape)
-            np.bitwise_and(self._codes, np.uint8(15 if i == 0 else 240), out=codes)  # type: ignore[call-overload]
+            np.bitwise_and(self._codes, np.uint8(15 if i == 0 else 240), out=codes)
         else:
             codes = codes[..., plane.first : plane.stop]
         found = self._scratch.floats("floats", (self.n, self.heads, width))
