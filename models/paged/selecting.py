@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from selfroute.models.paged.fields import Arrays, Row
 from selfroute.models.paged.scanning import BLOCK, Asked, Packed, Scratch, blocks_of, in_order, part_of
 
-BY_KEY = 8  # one page in so many is chosen by its key
+BY_KEY = 2  # one page in so many is chosen by its key: for prose it says more, for random keys it says nothing
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
