@@ -179,9 +179,11 @@ class Pages:
 
     def _arrays(self, resident: Resident) -> Mapping[str, Any]:
         """All of them at once where that is little, else as they are asked for."""
+        import numpy as np
+
         from selfroute.memory.pages.streamed import Streamed
 
-        n_bytes = sum(int(resident.pager.layout.record_bytes(n)) for n in resident.lengths.tolist())
+        n_bytes = int(resident.pager.layout.record_bytes(resident.lengths.astype(np.int64)).sum())
         return resident.arrays() if n_bytes <= self.host_bytes // 2 else Streamed(resident)
 
     def _encode(self, chunks: list[Chunk]) -> Sequence[Any]:

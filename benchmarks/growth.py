@@ -144,6 +144,10 @@ class OnCpu:
         router = SelfRouter.from_path(folder, update=False)
         try:
             pages, n_bytes, counted = self._fill(router.index)
+        finally:
+            router.close()
+        router = SelfRouter.from_path(folder, update=False)  # pages are used where there are some at the start
+        try:
             warm = median(self.asks, lambda i: router.ask(self.question(i), route="long-context"))
         finally:
             router.close()
