@@ -72,9 +72,9 @@ class Pointer(nn.Module):
         factor = self.sharpness.exp() * size[:, None]  # (B, 3)
         with torch.autocast(x.device.type, enabled=False):
             queries = [self.start_query(at[0]), self.end_query(at[1]), self.page_query(at[2])]
-            queries = [F.normalize(q, dim=-1) * factor[:, n, None, None] for n, q in enumerate(queries)]
+            start, end, page = (F.normalize(q, dim=-1) * factor[:, n, None, None] for n, q in enumerate(queries))
             null = self.null(whole)[..., 0] + self.null_size * size[:, None]
-            return Asked(*queries, F.softplus(self.gate(whole)), null)
+            return Asked(start, end, page, F.softplus(self.gate(whole)), null)
 
     def forward(self, x: Tensor, start: Tensor, end: Tensor, page: Tensor, size: Tensor, length: int) -> Logits:
         """x: (B, Q, R, W). start, end: (B, N, pointer). page: (B, P, page). length: T, tokens of a page, N = P * T."""

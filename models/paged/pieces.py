@@ -28,7 +28,8 @@ def ask(model: PagedReader, x: Tensor, pages: Pages, n_spans: int) -> list[tuple
     """As ExactReader.ask(). x: (1, Q, R, W), states of questions. pages: of one set, whose numbers may be float16."""
     size = size_of(pages.real, model.config.log_n)
     rows = x.shape[1] * x.shape[2] * model.config.query_heads
-    ranges = list(ranges_of(*pages.real.shape[1:], most=min(TOKENS, SCORES // rows)))
+    _, P, T = pages.real.shape
+    ranges = list(ranges_of(P, T, min(TOKENS, SCORES // rows)))
     for layer, keys, values in zip(model.reads, pages.keys, pages.values, strict=True):
         x = attend(layer, x, keys[0], values[0], pages.real[0], size, ranges)  # type: ignore[arg-type]
     return point(model, x, pages, size, ranges, n_spans)
