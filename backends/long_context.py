@@ -230,7 +230,8 @@ class LongContextBackend:
         known = f", {found.n_known:,} of them {when}" if found.n_known else ""
         attempt = self._attempt(generation, best, usage, found.n_chunks - found.n_left, known)
         if self._pages:
-            attempt = replace(attempt, notes=(*attempt.notes, *self._pages.notes, *self._pages.pager.notes))
+            notes = (*attempt.notes, *_chosen(found), *self._pages.notes, *self._pages.pager.notes)
+            attempt = replace(attempt, notes=notes)
         if found.n_left:
             return _cut(attempt, found)
         for part in takes.parts:
@@ -344,6 +345,12 @@ def _least(*limits: int | None) -> int | None:
 def _left(found: Scored) -> tuple[str, ...]:
     n = found.n_chunks
     return (f"{found.n_left:,} of {n:,} chunks ({found.left_tokens:,} tokens) were not read: the time was up",)
+
+
+def _chosen(found: Scored) -> tuple[str, ...]:
+    if not found.n_chosen:
+        return ()
+    return (f"of all pages the first layer's keys were read, and {found.n_chosen:,} that it looks at were read wholly",)
 
 
 def _cut(attempt: Attempt, found: Scored) -> Attempt:

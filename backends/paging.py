@@ -32,7 +32,7 @@ DEAD = 2.0  # pages to the living, above which a question drops those of texts t
 
 # First guesses, of two cores without other work.
 ENCODED_PER_SECOND = 4_000  # tokens
-READ_PER_SECOND = 600_000  # tokens of pages that are encoded
+READ_PER_SECOND = 2_000_000  # tokens of pages that are encoded
 
 
 def are_kept(directory: Path) -> bool:
@@ -129,6 +129,7 @@ class Pages:
         scores: dict[str, float] = {}
         if len(resident):
             reading = self.model.ask(question, resident.lengths, self._arrays(resident))
+            found.n_chosen = reading.n_read if reading.n_read < len(resident) else 0
             scores = dict(zip(resident.hashes, reading.pages.tolist(), strict=True))
         for place, chunk in enumerate(chunks):
             found.n_chunks += 1
@@ -178,9 +179,11 @@ class Pages:
 
     def _arrays(self, resident: Resident) -> Mapping[str, Any]:
         """All of them at once where that is little, else as they are asked for."""
+        import numpy as np
+
         from selfroute.memory.pages.streamed import Streamed
 
-        n_bytes = sum(int(resident.pager.layout.record_bytes(n)) for n in resident.lengths.tolist())
+        n_bytes = int(resident.pager.layout.record_bytes(resident.lengths.astype(np.int64)).sum())
         return resident.arrays() if n_bytes <= self.host_bytes // 2 else Streamed(resident)
 
     def _encode(self, chunks: list[Chunk]) -> Sequence[Any]:

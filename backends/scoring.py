@@ -38,8 +38,8 @@ class Scored:
     """The best chunks so far, and what all of them came to.
 
     n_known: those whose scores were kept of an earlier reading; cached_tokens: theirs, and those of known_ids. n_left,
-    left_tokens: of the chunks, those that the time did not suffice for. scoring_seconds, finding_seconds: of scoring,
-    and of going through the index for what is known.
+    left_tokens: of the chunks, those that the time did not suffice for. n_chosen: pages that were read wholly, where
+    not all were. scoring_seconds, finding_seconds: of scoring, and of going through the index for what is known.
     """
 
     n_best: int
@@ -49,6 +49,7 @@ class Scored:
     cached_tokens: int = 0
     n_left: int = 0
     left_tokens: int = 0
+    n_chosen: int = 0
     scoring_seconds: float = 0.0
     finding_seconds: float = 0.0
     _kept: list[tuple[float, int, Chunk]] = field(default_factory=list)

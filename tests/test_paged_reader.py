@@ -150,6 +150,22 @@ def test_reading_is_the_same_bit_for_bit_however_pages_were_loaded(folder: Path)
     assert np.allclose(other.pages, first.pages[order], atol=1e-4)
 
 
+def test_of_very_many_tokens_some_pages_are_read_wholly(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = runtime(folder)
+    kept = gathered(made, made.encode(TEXTS))
+    assert made.ask("what ran home?", *kept).n_read == 5
+    monkeypatch.setattr("selfroute.models.paged.runtime.DENSE_TOKENS", 100)
+    assert made.ask("what ran home?", *kept).n_read == 5  # there are no more than `select`
+    made.select = 2
+    reading = made.ask("what ran home?", *kept)
+    assert reading.n_read == 2 == np.isfinite(reading.pages).sum()
+    assert made.ask("what ran home?", *kept, select=3).n_read == 3
+    monkeypatch.setattr("selfroute.models.paged.runtime.SHARE", 1)
+    assert made.ask("what ran home?", *kept).n_read == 5
+    made.select = 0
+    assert made.ask("what ran home?", *kept).n_read == 5
+
+
 def test_spans_are_quotes_of_the_pages(folder: Path) -> None:
     made = runtime(folder)
     reading = made.ask("x", *gathered(made, made.encode(TEXTS)), n_spans=20)

@@ -198,9 +198,9 @@ def test_choosing_takes_the_best_of_every_query(seed: int, P: int, n: int, ties:
     by_key = rng.standard_normal(P).astype(np.float32)
     chosen = choose(scores, by_key, n).tolist()
     assert len(set(chosen)) == len(chosen) == min(n, P) and chosen == sorted(chosen)
-    if n >= 8:
+    if n >= 2:
         assert int(by_key.argmax()) in chosen
-    if n >= 4:
+    if n >= 6:  # half of them by key
         assert {int(row.argmax()) for row in scores} <= set(chosen)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from selfroute.models.kv import packing
 from selfroute.models.kv.presets import PLAIN, preset_of
+from selfroute.models.paged import pieces
 from selfroute.models.paged.counting import counted_spans
 from selfroute.models.paged.heads import Logits
 from selfroute.models.paged.model import PagedReader, Pages, together
@@ -35,8 +36,13 @@ class Resident:
 class ExactReader:
     """Encodes and reads with a PagedReader."""
 
-    def __init__(self, model: PagedReader, *, kv: str = "k4v4", device: str = "cpu") -> None:
+    def __init__(
+        self, model: PagedReader, *, kv: str = "k4v4", device: str = "cpu", in_pieces: bool | None = None
+    ) -> None:
+        """in_pieces: keeps what comes back from the preset's bits as float16, and reads it in pieces (pieces.py); None
+        for that on a CUDA device only, whose memory it is for."""
         self.model, self.device, self.preset = model.to(device).eval(), device, preset_of(kv)
+        self.in_pieces = device == "cuda" if in_pieces is None else in_pieces
 
     def precision(self) -> Any:
         """bfloat16 on a GPU, float32 elsewhere."""
@@ -62,31 +68,34 @@ class ExactReader:
         return Resident(together(parts), lengths)
 
     @torch.inference_mode()
-    def states(self, questions: Sequence[Sequence[int]]) -> Tensor:
-        """(1, Q, readers, W) of questions as PagedRuntime.question_ids() gives them, before they read."""
+    def logits(self, questions: Sequence[Sequence[int]], resident: Resident) -> Logits:
+        """Of questions as PagedRuntime.question_ids() gives them, of every token at once."""
+        with self.precision():
+            return self.model.read(self._states(questions), resident.pages)
+
+    def _states(self, questions: Sequence[Sequence[int]]) -> Tensor:
         T = int(-(-max(map(len, questions)) // ROUND_TO) * ROUND_TO)
         tokens = torch.zeros(1, len(questions), T, dtype=torch.int32)
         real = torch.zeros(1, len(questions), T, dtype=torch.bool)
         for q, ids in enumerate(questions):
             tokens[0, q, : len(ids)] = torch.tensor(list(ids))
             real[0, q, : len(ids)] = True
-        with self.precision():
-            return self.model.question(tokens.to(self.device), real.to(self.device))
+        states: Tensor = self.model.question(tokens.to(self.device), real.to(self.device))
+        return states
 
     @torch.inference_mode()
-    def logits(self, questions: Sequence[Sequence[int]], resident: Resident) -> Logits:
-        """Of questions as PagedRuntime.question_ids() gives them."""
-        with self.precision():
-            return self.model.read(self.states(questions), resident.pages)
-
     def ask(
         self, questions: Sequence[Sequence[int]], resident: Resident, n_spans: int = 8
     ) -> list[tuple[list[PageSpan], float]]:
         """The spans of each question, best first, and the probability that nothing answers."""
-        x = self.states(questions)
+        with self.precision():
+            x = self._states(questions)
+        counts = (self.model.word.asks(x[0, :, 0].float())[:, 0] > 0).tolist()
+        if self.in_pieces and not any(counts):
+            with self.precision():
+                return pieces.ask(self.model, x, resident.pages, n_spans)
         with self.precision():
             found = self.model.read(x, resident.pages)
-        counts = (self.model.word.asks(x[0, :, 0].float())[:, 0] > 0).tolist()
         offsets = np.concatenate([[0], np.cumsum(resident.lengths, dtype=np.int64)])
         here = resident.pages.real.flatten()
         starts = found.start[0][:, here].float().cpu().numpy()
@@ -108,7 +117,8 @@ class ExactReader:
     def _kept(self, made: Pages, n: int) -> Pages:
         def through(x: Tensor, bits: int) -> Tensor:
             x = x[:, :n]
-            return x.half().float() if bits == PLAIN else packing.unpack(*packing.pack(x, bits), bits)
+            x = x.half().float() if bits == PLAIN else packing.unpack(*packing.pack(x, bits), bits)
+            return x.half() if self.in_pieces else x
 
         at = [self.preset.at(layer) for layer in range(len(made.keys))]
         bits = self.preset.bits

@@ -24,6 +24,18 @@ class Logits:
     null: Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What keys are multiplied with: start, end (B, Q, pointer), page (B, Q, page), whose products count `gate` times,
+    (B, Q, 1). null: (B, Q), the logit of there being no answer."""
+
+    start: Tensor
+    end: Tensor
+    page: Tensor
+    gate: Tensor
+    null: Tensor
+
+
 class Pointer(nn.Module):
     """Cosines of the question's vectors with those kept of tokens and pages, scaled as in the global layers."""
 
@@ -56,19 +68,25 @@ class Pointer(nn.Module):
         start, end, page = self.start_key(x), self.end_key(x), self.page_key(mean)
         return tuple(F.normalize(y.float(), dim=-1) for y in (start, end, page))  # type: ignore[return-value]
 
-    def forward(self, x: Tensor, start: Tensor, end: Tensor, page: Tensor, size: Tensor, length: int) -> Logits:
-        """x: (B, Q, R, W). start, end: (B, N, pointer). page: (B, P, page). length: T, tokens of a page, N = P * T."""
+    def asked(self, x: Tensor, size: Tensor) -> Asked:
+        """What questions' states (B, Q, R, W) ask. size: (B,)."""
         x = self.norm(x).float()
         whole, at = x[:, :, 0], [x[:, :, min(n, self.readers - 1)] for n in (1, 2, 3)]
         factor = self.sharpness.exp() * size[:, None]  # (B, 3)
         with torch.autocast(x.device.type, enabled=False):
-            asked = [self.start_query(at[0]), self.end_query(at[1]), self.page_query(at[2])]
-            asked = [F.normalize(q, dim=-1) * factor[:, n, None, None] for n, q in enumerate(asked)]
-            tokens = asked[0] @ start.float().transpose(1, 2)
-            of_page = asked[2] @ page.float().transpose(1, 2) * F.softplus(self.gate(whole))
-            ends = asked[1] @ end.float().transpose(1, 2)
+            queries = [self.start_query(at[0]), self.end_query(at[1]), self.page_query(at[2])]
+            start, end, page = (F.normalize(q, dim=-1) * factor[:, n, None, None] for n, q in enumerate(queries))
             null = self.null(whole)[..., 0] + self.null_size * size[:, None]
-        return Logits(tokens + of_page.repeat_interleave(length, 2), ends, of_page, null)
+            return Asked(start, end, page, F.softplus(self.gate(whole)), null)
+
+    def forward(self, x: Tensor, start: Tensor, end: Tensor, page: Tensor, size: Tensor, length: int) -> Logits:
+        """x: (B, Q, R, W). start, end: (B, N, pointer). page: (B, P, page). length: T, tokens of a page, N = P * T."""
+        asked = self.asked(x, size)
+        with torch.autocast(x.device.type, enabled=False):
+            tokens = asked.start @ start.float().transpose(1, 2)
+            of_page = asked.page @ page.float().transpose(1, 2) * asked.gate
+            ends = asked.end @ end.float().transpose(1, 2)
+        return Logits(tokens + of_page.repeat_interleave(length, 2), ends, of_page, asked.null)
 
 
 class WordKey(nn.Module):

@@ -43,26 +43,45 @@ def best_spans(
     starts and the null option.
     """
     n = min(N_STARTS, len(starts))
-    candidates = np.argpartition(-starts, n - 1)[:n]
-    candidates = candidates[np.lexsort((candidates, -starts[candidates]))]
+    at = np.argpartition(-starts, n - 1)[:n]
+
+    def starts_of(page: int) -> Floats:
+        return starts[offsets[page] : offsets[page + 1]]
+
+    return spans_among(at, starts[at], starts_of, ends_of, offsets, null, total, n_spans)
+
+
+def spans_among(
+    at: NDArray[np.int64],
+    logits: Floats,
+    starts_of: Callable[[int], Floats],
+    ends_of: Callable[[int], Floats],
+    offsets: NDArray[np.int64],
+    null: float,
+    total: float,
+    n_spans: int,
+) -> list[PageSpan]:
+    """best_spans() of the best starts, in any order: their tokens `at`, and their logits."""
+    order = np.lexsort((at, -logits))
     found: list[PageSpan] = []
     taken: list[tuple[int, int]] = []
     ends: dict[int, Floats] = {}
-    for start in candidates.tolist():
-        if len(found) >= n_spans or not np.isfinite(starts[start]):
+    for start, score in zip(at[order].tolist(), logits[order].tolist(), strict=True):
+        if len(found) >= n_spans or not np.isfinite(score):
             break
         page = int(np.searchsorted(offsets, start, "right")) - 1
-        begin, stop = int(offsets[page]), int(offsets[page + 1])
+        begin = int(offsets[page])
         if page not in ends:
             ends[page] = ends_of(page)
             ends[page][0] = ends[page][-1] = -np.inf
         if not found:
-            start = begin + _best_start(starts[begin:stop], ends[page])
+            own = starts_of(page)
+            start = begin + _best_start(own, ends[page])
+            score = float(own[start - begin])
         last = start + int(ends[page][start - begin : start - begin + MAX_ANSWER].argmax())
         if any(start <= b and last >= a for a, b in taken):
             continue
         taken.append((start, last))
-        score = float(starts[start])
         found.append(PageSpan(page, start - begin - 1, last - begin - 1, math.exp(score - total), score - null))
     return found
 

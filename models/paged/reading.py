@@ -132,8 +132,8 @@ class GlobalRead:
         config, at = self.config, f"reads.{n}."
         q = self._linear(at + "query", self._norm(at + "norm", x)).reshape(len(x), config.query_heads, config.head_dim)
         q = unit(q) * (np.exp(self._w[at + "sharpness"]) * np.float32(size))[:, None]
-        q = q.reshape(len(x), config.kv_heads, -1, config.head_dim).transpose(1, 0, 2, 3)
-        return Asked(self.rows[f"k{n}"], q.reshape(config.kv_heads, -1, config.head_dim))
+        by_head = q.reshape(len(x), config.kv_heads, -1, config.head_dim).transpose(1, 0, 2, 3)
+        return Asked(self.rows[f"k{n}"], by_head.reshape(config.kv_heads, -1, config.head_dim))
 
     def attend(self, n: int, x: Floats, size: float, arrays: Arrays, n_tokens: int) -> tuple[Floats, Attended]:
         """(readers, width) after a global layer over all tokens, and how it attended.

@@ -37,8 +37,8 @@ READERS = tuple(range(11, 31))  # [unused10] ...: the reading tokens after the t
 MAX_PAGE = 510  # tokens of a page's text
 MAX_FOUND = 60  # tokens of what was found so far
 MAX_THREADS = 4
-SELECT = 512  # pages that a question reads wholly of more than
-DENSE_TOKENS = 400_000  # tokens: below, all are read in less than a second on two cores
+SELECT, SHARE = 512, 8  # pages that are read wholly of more than DENSE_TOKENS: so many at least, and one in SHARE
+DENSE_TOKENS = 1_200_000  # tokens: up to here all pages are
 
 
 class PagedRuntime:
@@ -48,7 +48,8 @@ class PagedRuntime:
         self, folder: Path = weights.FOLDER, *, kv: str = "k4v4", threads: int | None = None, select: int = SELECT
     ) -> None:
         """kv: the preset that pages are kept in. threads: pages encoded at a time, and blocks read; None for one a
-        core, at most 4. select: pages that are read wholly of more than DENSE_TOKENS tokens; 0 for all.
+        core, at most 4. select: of more than DENSE_TOKENS tokens so many pages are read wholly, or an eighth of them;
+        0 for all.
 
         Raises ModelLoadError when no files were shipped, UnknownNameError for a preset that there is not.
         """
@@ -166,10 +167,13 @@ class PagedRuntime:
         select: int | None = None,
     ) -> Reading:
         """ask() of a question's tokens as question_ids() gives them."""
+        import numpy as np
+
         x = self.states(ids)
         x = x[[0, *range(len(ids) - self.config.readers, len(ids) - 1)]]
         if select is None:
-            select = self.select if int(lengths.sum()) > DENSE_TOKENS else 0
+            above = self.select > 0 and int(lengths.sum(dtype=np.int64)) > DENSE_TOKENS
+            select = max(self.select, len(lengths) // SHARE) if above else 0
         reading: Reading = self._read.read(x, lengths, arrays, n_spans, select)
         return reading
 

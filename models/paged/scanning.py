@@ -10,6 +10,7 @@ number of threads changes no bit. Products are cut to sizes that OpenBLAS comput
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -36,12 +37,18 @@ class Scratch:
     def __init__(self) -> None:
         self._buffers: dict[str, NDArray[np.uint8]] = {}
 
-    def array(self, name: str, shape: tuple[int, ...], dtype: type[np.generic] = np.float32) -> NDArray[np.generic]:
+    def floats(self, name: str, shape: tuple[int, ...]) -> Floats:
         """What is in it is not set. It is valid until the name is asked for again."""
-        n_bytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
-        if name not in self._buffers or self._buffers[name].nbytes < n_bytes:
-            self._buffers[name] = np.empty(n_bytes, np.uint8)
-        return self._buffers[name][:n_bytes].view(dtype).reshape(shape)
+        return self._bytes(name, 4 * math.prod(shape)).view(np.float32).reshape(shape)
+
+    def codes(self, name: str, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """The same of bytes."""
+        return self._bytes(name, math.prod(shape)).reshape(shape)
+
+    def _bytes(self, name: str, n: int) -> NDArray[np.uint8]:
+        if name not in self._buffers or len(self._buffers[name]) < n:
+            self._buffers[name] = np.empty(n, np.uint8)
+        return self._buffers[name][:n]
 
 
 def blocks_of(n: int, width: int = BLOCK, slice_: int = 1) -> list[tuple[int, int]]:
@@ -114,23 +121,23 @@ class Packed:
         self._codes = self._codes.reshape(self.n, self.heads, -1)
         if row.bits != PLAIN:
             steps = part[row.name + SCALE].reshape(self.n, self.heads, 2)
-            self._steps = scratch.array("steps", (self.heads, 2, self.n))
+            self._steps = scratch.floats("steps", (self.heads, 2, self.n))
             np.copyto(self._steps, steps.transpose(1, 2, 0))
 
     def scores(self, asked: Asked) -> Floats:
         """(heads, slices, r, tokens of a slice): products of r queries a head with the rows of that head."""
         shape = (self.heads, self.n // asked.slice_of(self.n), asked.rows, asked.slice_of(self.n))
-        found = self._scratch.array("scores", shape)
+        found = self._scratch.floats("scores", shape)
         for i, plane in enumerate(self._planes):
             x = self._floats(i, shape[1], shape[3]).transpose(2, 0, 3, 1)
-            made = found if i == 0 else self._scratch.array("more", shape)
+            made = found if i == 0 else self._scratch.floats("more", shape)
             np.matmul(asked.queries[i][:, None], x, out=made)
             if plane.scale >= 0:
                 made -= asked.offsets[i][:, None, :, None]
                 made *= self._steps[:, plane.scale].reshape(self.heads, shape[1], 1, shape[3])
             if i:
                 found += made
-        return found  # type: ignore[return-value]
+        return found
 
     def weighed(self, p: Floats) -> Floats:
         """(heads, r, D): rows times weights (heads, slices, r, tokens of a slice), added up."""
@@ -139,7 +146,7 @@ class Packed:
         for i, plane in enumerate(self._planes):
             w = p
             if plane.scale >= 0:
-                w = self._scratch.array("more", p.shape)  # type: ignore[assignment]
+                w = self._scratch.floats("more", p.shape)
                 np.multiply(p, self._steps[:, plane.scale].reshape(self.heads, slices, 1, tokens), out=w)
             y = (w @ self._floats(i, slices, tokens).transpose(2, 0, 1, 3)).sum(1) * np.float32(plane.factor)
             if plane.scale >= 0:
@@ -152,13 +159,13 @@ class Packed:
         plane, codes = self._planes[i], self._codes
         width = plane.stop - plane.first
         if self._bits == 4:
-            codes = self._scratch.array("bits", codes.shape, np.uint8)
-            np.bitwise_and(self._codes, np.uint8(15 if i == 0 else 240), out=codes)  # type: ignore[call-overload]
+            codes = self._scratch.codes("bits", codes.shape)
+            np.bitwise_and(self._codes, np.uint8(15 if i == 0 else 240), out=codes)
         else:
             codes = codes[..., plane.first : plane.stop]
-        found = self._scratch.array("floats", (self.n, self.heads, width))
+        found = self._scratch.floats("floats", (self.n, self.heads, width))
         np.copyto(found, codes)
-        return found.reshape(slices, tokens, self.heads, width)  # type: ignore[return-value]
+        return found.reshape(slices, tokens, self.heads, width)
 
 
 class Asked:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from selfroute.models.paged.fields import Arrays, Row
 from selfroute.models.paged.scanning import BLOCK, Asked, Packed, Scratch, blocks_of, in_order, part_of
 
-BY_KEY = 8  # one page in so many is chosen by its key
+BY_KEY = 2  # one page in so many is chosen by its key: for prose it says more, for random keys it says nothing
 
 Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
@@ -27,7 +27,7 @@ def best_scores(row: Row, asked: Asked, arrays: Arrays, offsets: Places, threads
 
     def block(first: int, stop: int, scratch: Scratch) -> tuple[int, Floats]:
         scores = Packed(row, part_of(row, arrays, first, stop), scratch).scores(asked)
-        flat = scratch.array("flat", (scores.shape[0], scores.shape[2], scores.shape[1], scores.shape[3]))
+        flat = scratch.floats("flat", (scores.shape[0], scores.shape[2], scores.shape[1], scores.shape[3]))
         np.copyto(flat, scores.transpose(0, 2, 1, 3))
         page = int(np.searchsorted(offsets, first, "right")) - 1
         last = int(np.searchsorted(offsets, stop, "left"))
