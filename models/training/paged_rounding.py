@@ -22,9 +22,10 @@ STEPS = 255  # of inputs
 
 @dataclass(slots=True)
 class Switch:
-    """on: whether products are rounded."""
+    """on: whether products are rounded. last: an input and what it was rounded to, for what shares it."""
 
     on: bool = False
+    last: tuple[Tensor, Tensor] | None = None
 
 
 class Rounded:
@@ -40,7 +41,10 @@ class Rounded:
         if not self.switch.on:
             return F.linear(x, linear.weight, linear.bias)
         weight = linear.weight + (rounded_weight(linear.weight.detach()) - linear.weight).detach()
-        return F.linear(x + (self.rounded_input(x.detach()) - x).detach(), weight, linear.bias)
+        last = self.switch.last
+        if last is None or last[0] is not x:
+            self.switch.last = last = x, x + (self.rounded_input(x.detach()) - x).detach()
+        return F.linear(last[1], weight, linear.bias)
 
     def rounded_input(self, x: Tensor) -> Tensor:
         """x as the product sees it: one scale for all of a page, after each row is brought to 1 where that is done."""
