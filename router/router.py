@@ -264,7 +264,8 @@ class SelfRouter:
 
     def _within(self, text: str, route: str | None, asked: Asked) -> Within:
         forced = self._route if route is None else route
-        return Within(self.query(text, **asked), "" if forced == AUTO else forced)
+        named = "" if forced == AUTO else forced
+        return Within(replace(self.query(text, **asked), asked_for=named), named)
 
     def _observe(self, within: Within) -> tuple[Features, dict[str, Estimate]]:
         """The same of a question within its limits. Raises LimitsError when no route can be taken."""
