@@ -7,7 +7,7 @@ a block is held at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from time import perf_counter
@@ -55,6 +55,7 @@ EXPLAINING_BUDGETS = 4  # question budgets that a card may be made of
 P_CORRECT = 0.65
 TOKENS_PER_SECOND = 1_000_000  # of the evidence reader on one core, index included
 CARD_SECONDS = 0.4  # a first guess, on two cores
+LOOKS = 4  # times what a global read is expected to take, under which none is done for the policy alone
 READS_FOR_LAST = 0.5  # of the time that is left, at most, is kept for the last reading
 
 
@@ -130,6 +131,16 @@ class LongContextBackend:
 
     def _expected_of_card(self) -> Expected:
         return expected(self._rates, "long-context card", Part("large card", CARD_SECONDS))
+
+    def look(self, query: Query, attempt: Attempt) -> Mapping[str, float]:
+        """The signals of a global read beside an attempt; none where not every page is encoded, or time is short."""
+        if self._finder is None or self._pages is None or asks_to_explain(query.text):
+            return {}
+        deadline = query.limits.deadline
+        if deadline is not None and LOOKS * self._pages.forecast().finding > deadline.left:
+            return {}
+        signals = self._pages.look(query.text)
+        return {} if signals is None else signals.beside(attempt)
 
     def announce(self, query: Query) -> str:
         """What will be read or encoded and how long that takes, when it is some seconds; nothing before a card."""

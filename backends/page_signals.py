@@ -55,4 +55,4 @@ class PageSignals:
         if attempt.route == RETRIEVAL:
             read = {chunk.content_hash for chunk in chunks}
             found["read"] = sum(page in read for page in self.best) / max(1, len(self.best))
-        return {f"{PREFIX}{name}": float(value) for name, value in found.items()}
+        return {f"{PREFIX}{name}": round(float(value), 6) for name, value in found.items()}

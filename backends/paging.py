@@ -240,6 +240,16 @@ class Pages:
         found.finding_seconds = perf_counter() - started - found.scoring_seconds
         return found
 
+    def forget(self) -> None:
+        """Drops the last reading, so that the next one is done whatever was asked before."""
+        self._last = None
+
+    @property
+    def encode_seconds(self) -> float:
+        """That encoding the pages that are there took, by whichever processes."""
+        fingerprint = self.model.layout.fingerprint
+        return sum(model.seconds for model in self.pager.store.stats().models if model.fingerprint == fingerprint)
+
     def _read(self, question: str, resident: Resident, generation: int | None) -> _Read:
         """One global read. generation: of the index whose every page is read, so that it need not be done twice."""
         last = self._last

@@ -7,6 +7,7 @@ policies with nothing, or by their `for_model` with (what answers, the folder of
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -179,7 +180,13 @@ def make_pages(config: Config, index: Index) -> Pages | None:
 
 def make_page_model(config: Config) -> PageModel:
     """The configured page model, the built-in one where none is named."""
-    model: PageModel = resolve("page_model", BUILT_IN_PAGES if config.pages in (AUTO, OFF) else config.pages)()
+    return _page_model(BUILT_IN_PAGES if config.pages in (AUTO, OFF) else config.pages)
+
+
+@cache
+def _page_model(name: str) -> PageModel:
+    """One for all corpora of a process."""
+    model: PageModel = resolve("page_model", name)()
     return model
 
 
