@@ -1,6 +1,7 @@
 """Questions that both built-in routes really answer, the router that is trained on half of them, and the other half.
 
-    python benchmarks/twin_run.py --packages DIR --squad FILE --covid FILE --hotpotqa DIR --out OUT [--jobs N] [--signals] [--ship]
+    python benchmarks/twin_run.py --packages DIR --squad FILE --covid FILE --hotpotqa DIR --out OUT [--jobs N] [--ship]
+        [--signals]
     python benchmarks/twin_run.py --install DIR          fills DIR with the packages, from the package registry
 
 One command: makes the corpora (twin_cases.py), runs each route once per case as `selfroute eval` does, fits the router
