@@ -136,7 +136,7 @@ class Finder:
         finishing = self._finishing(N_BEST + SEARCHED)
         told = Forecast(told.seconds + finishing, told.n_known, told.finding, told.scoring, finishing, told.paced)
         later = told.finding + finishing + CLOSING_SECONDS
-        first = loading(self._reader)
+        first = (*loading(self._reader), *loading(pages.model))
         what = "known" if told.scoring == 0 else "first" if first else "read"
         takes = expected(
             self._rates,
@@ -155,7 +155,7 @@ class Finder:
         pace, paced = expected_pace(self._index, self._reader)
         scoring, told = encoding.missing_tokens / pace, encoding.forecast
         seconds = told.finding + scoring + told.finishing
-        first = loading(self._reader)
+        first = (*loading(self._reader), *loading(pages.model))
         takes = expected(
             self._rates,
             f"long-context {'first' if first else 'some'} {kind_of_work('', self._reader)}",

@@ -212,6 +212,8 @@ class LongContextBackend:
         guesses = {part.kind.partition(" ")[0]: part for part in takes.parts}
         started, deadline = perf_counter(), query.limits.deadline
         load(self._reader, meter)
+        if self._pages and way.by_pages:
+            load(self._pages.model, meter)
         last = guesses["finish"]
         if deadline is not None:
             kept = min(self._rates.at_most(last.kind, last.guess), READS_FOR_LAST * max(0.0, deadline.left))

@@ -33,10 +33,12 @@ if TYPE_CHECKING:
 HOST_BYTES = 2 << 30  # of arrays that are kept between the questions of one process
 BUDGET_BYTES = 20 << 30  # of the disk
 SPARE_BYTES = 256 << 20  # of the disk that pages leave free
+BATCH_PAGES, STEP = 8, 4  # pages that an end loses at most, and after which the clock is looked at
 DEAD = 2.0  # pages to the living, above which a question drops those of texts that are gone: a branch may come back
 
 # First guesses, of two cores without other work.
 ENCODED_PER_SECOND = 4_000  # tokens
+SHORT_SECONDS = 0.2  # of a global read that is done even when the time is up
 READ_PER_SECOND = 600_000  # tokens of pages that are encoded
 
 
@@ -110,7 +112,9 @@ class Pages:
                 self._own = TemporaryDirectory(prefix="selfroute-pages-")
                 self.notes = (f"{error.message}: they are encoded again by the next process",)
                 store = PageStore.open(Path(self._own.name), budget_bytes=self._budget_bytes)
-            self._pager = Pager(store, self.model.layout, self._encode, host_bytes=self.host_bytes)
+            self._pager = Pager(
+                store, self.model.layout, self._encode, host_bytes=self.host_bytes, batch_pages=BATCH_PAGES
+            )
         return self._pager
 
     def close(self) -> None:
@@ -216,10 +220,12 @@ class Pages:
         found, started = Scored(n_best), perf_counter()
         generation, chunks = self.index.stats.generation, list(self.index.chunks())
         wanted = chunks if encodes else self._encoded(chunks)
-        resident, fresh = self._paged_in(wanted, progress, deadline)
+        reading = sum(chunk.n_tokens for chunk in wanted) / READ_PER_SECOND
+        until = deadline and deadline.earlier(reading)
+        resident, fresh = self._paged_in(wanted, progress, until)
         found.scoring_seconds = perf_counter() - started
         scores: dict[str, float] = {}
-        if len(resident):
+        if len(resident) and (deadline is None or reading <= max(SHORT_SECONDS, deadline.left)):
             whole = len(resident) == len({chunk.content_hash for chunk in chunks})
             read = self._read(question, resident, generation if whole else None)
             found.signals = read.signals
@@ -307,7 +313,10 @@ class Pages:
         return resident.arrays() if n_bytes <= self.host_bytes // 2 else Streamed(resident)
 
     def _encode(self, chunks: list[Chunk]) -> Sequence[Any]:
-        if self._deadline is not None:
-            self._deadline.check()
+        found: list[Any] = []
+        for first in range(0, len(chunks), STEP):
+            if self._deadline is not None:
+                self._deadline.check()
+            found += self.model.encode([chunk.text for chunk in chunks[first : first + STEP]])
         self._fresh.update(chunk.content_hash for chunk in chunks)
-        return self.model.encode([chunk.text for chunk in chunks])
+        return found
