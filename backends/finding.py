@@ -64,7 +64,7 @@ class Way:
 
     def told(self, index: Index) -> str:
         """One line for a person who will wait, "" when it is not long."""
-        seconds = self.forecast.seconds
+        seconds = self.takes.seconds
         if not self.once_tokens:
             told = self.forecast.told(index)
             return f"{told}; {self.why}" if told and self.why else told
@@ -135,17 +135,19 @@ class Finder:
         told = pages.forecast()
         finishing = self._finishing(N_BEST + SEARCHED)
         told = Forecast(told.seconds + finishing, told.n_known, told.finding, told.scoring, finishing, told.paced)
-        later = told.finding + finishing + CLOSING_SECONDS
         first = (*loading(self._reader), *loading(pages.model))
         what = "known" if told.scoring == 0 else "first" if first else "read"
+        finds = Part("find pages", told.finding)
+        reads = Part(kind_of_work("finish", self._reader), finishing + CLOSING_SECONDS)
         takes = expected(
             self._rates,
             f"long-context {what} {kind_of_work('', pages.model)}",
             *first,
-            Part("find pages", told.finding),
+            finds,
             Part(kind_of_work("paced" if told.paced else "score", pages.model), told.scoring),
-            Part(kind_of_work("finish", self._reader), finishing + CLOSING_SECONDS),
+            reads,
         )
+        later = sum(self._rates.expect(part.kind, part.guess) for part in (finds, reads))
         return Way(True, True, told, takes, state.n_missing, state.missing_tokens, pages.missing_bytes(), later)
 
     def _scoring(self, query: Query, pages: Pages, encoding: Way) -> Way:
