@@ -163,6 +163,25 @@ def test_what_is_encoded_is_read_by_pages_while_the_rest_is_scored(index: Index)
     assert attempt.usage.cached_tokens == index.stats.tokens - state.missing_tokens
 
 
+def test_an_interrupted_encoding_is_gone_on_with(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend, _, model = wired(index)
+    encode = model.encode
+
+    def until(texts: Sequence[str]) -> list[dict[str, NDArray[np.generic]]]:
+        if len(model.encoded) >= 2 * paging.BATCH_PAGES + paging.STEP:
+            raise KeyboardInterrupt
+        return encode(texts)
+
+    monkeypatch.setattr(model, "encode", until)
+    query = Query(QUESTION, asked_for=LONG_CONTEXT)
+    with pytest.raises(KeyboardInterrupt):
+        backend.answer(query)
+    again, _, other = wired(index)
+    assert again._pages is not None and again._pages.state().n_known == 2 * paging.BATCH_PAGES
+    again.answer(query)
+    assert len(set(other.encoded)) == len(other.encoded) and not set(other.encoded) & set(model.encoded[:16])
+
+
 @pytest.mark.parametrize("insists", [False, True])
 def test_pages_that_cannot_be_kept_are_made_only_on_demand(index: Index, tmp_path: Path, insists: bool) -> None:
     (index.directory / "pages").symlink_to(tmp_path)

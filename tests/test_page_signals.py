@@ -208,9 +208,10 @@ def test_rows_have_signals_and_do_not_depend_on_what_was_encoded_before(root: Pa
 
 @pytest.mark.usefixtures("toy")
 def test_a_run_says_whether_it_reads_by_pages(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Settings.of(cases(root), tmp_path).shown()["pages"] == "hashing"
+    assert Settings.of(cases(root), tmp_path).shown()["pages"].startswith("hashing:")
     monkeypatch.setenv("SELFROUTE_PAGES", "off")
     monkeypatch.setenv("SELFROUTE_READER", "evidence")
+    assert Settings.of(cases(root), tmp_path).shown()["pages"] == "off"
     make_run_folder(tmp_path / "off")
     rows = list(run(cases(root)[:1], tmp_path / "off"))
     assert all(row.attempt is not None and not row.attempt.signals and not row.encode_seconds for row in rows)

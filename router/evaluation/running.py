@@ -23,14 +23,16 @@ from selfroute.memory.rates import Rates
 from selfroute.models.base import ChunkScorer
 from selfroute.registry import names, resolve
 from selfroute.router.build import (
+    BUILT_IN_PAGES,
     answering_model,
     make_backends,
     make_generator,
+    make_page_model,
     make_pages,
     make_reader,
     open_index,
 )
-from selfroute.router.config import DEFAULT, Config, load
+from selfroute.router.config import AUTO, DEFAULT, OFF, Config, load
 from selfroute.router.evaluation.cases import Case
 from selfroute.router.evaluation.corpora import Corpus, corpora_of
 from selfroute.router.evaluation.rows import Row
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 
 # What rows depend on; the rest of the settings chooses among them, or says where things lie.
 ROW_SETTINGS = (
-    "budget_tokens", "max_tokens", "embedder", "reader", "model", "window_tokens", "kv", "pages", "max_file_bytes",
+    "budget_tokens", "max_tokens", "embedder", "reader", "model", "window_tokens", "kv", "max_file_bytes",
     "price_in", "price_out",
 )  # fmt: skip
 DIGEST = "digest.txt"
@@ -152,6 +154,7 @@ class Settings:
         for path, config in self.by_path.items():
             own = {key: _shown(getattr(config, key)) for key in ROW_SETTINGS}
             own["answers"] = own["model"] or reader_fingerprint(config)
+            own["pages"] = pages_fingerprint(config)
             for key, value in own.items():
                 if shown.setdefault(key, value) != value:
                     shown[f"{key} of {path}"] = value
@@ -239,6 +242,16 @@ def reader_fingerprint(config: Config) -> str:
     """Of the configured reader, before any corpus is opened."""
     made = resolve("reader", config.reader)(term_weight=lambda term: 1.0)
     return str(getattr(made, "fingerprint", "") or f"reader:{config.reader}")
+
+
+def pages_fingerprint(config: Config) -> str:
+    """Of what long context finds by: the page model's name and fingerprint, or "off" where it reads by none."""
+    if config.model or config.pages == OFF:
+        return OFF
+    if not isinstance(resolve("reader", config.reader)(term_weight=lambda term: 1.0), ChunkScorer):
+        return OFF
+    name = BUILT_IN_PAGES if config.pages == AUTO else config.pages
+    return f"{name}:{make_page_model(config).layout.fingerprint[:16]}"
 
 
 def _check_unchanged(index: Index, corpus: Corpus, run_folder: Path, *, begun: bool) -> None:
