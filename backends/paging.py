@@ -179,6 +179,8 @@ class Pages:
         """Why so many bytes of further pages would not be there for the next process, or ""."""
         from selfroute.memory.pages.opening import FOLDER
 
+        if self._own is not None:
+            return self.notes[0]
         folder = self.index.directory / FOLDER
         place = folder if folder.is_dir() else self.index.directory
         if folder.is_symlink() or not place.is_dir() or not can_write(place):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from selfroute.backends.long_context import LongContextBackend
 from selfroute.backends.paging import Pages
 from selfroute.deadline import Deadline
 from selfroute.memory.index import Index
+from selfroute.memory.pages.table import FILE
 from selfroute.memory.rates import Rates
 from selfroute.models.hashing import HashingEmbedder
 from selfroute.models.paged.hashing import HashingPageModel
@@ -189,6 +192,19 @@ def test_pages_that_cannot_be_kept_are_made_only_on_demand(index: Index, tmp_pat
     attempt = backend.answer(Query(QUESTION, asked_for=LONG_CONTEXT))
     assert bool(model.encoded) == insists and bool(reader.scored) != insists
     assert any("--index-dir" in note or "not kept" in note for note in attempt.notes)
+
+
+def test_pages_of_a_newer_version_are_left_alone(index: Index) -> None:
+    backend, _, _ = wired(index)
+    backend.answer(Query(QUESTION, asked_for=LONG_CONTEXT))
+    assert backend._pages is not None
+    backend._pages.close()
+    with closing(sqlite3.connect(index.directory / "pages" / FILE)) as table:
+        table.execute("PRAGMA user_version = 99")
+    backend, reader, model = wired(index)
+    attempt = backend.answer(Query(QUESTION, asked_for=LONG_CONTEXT))
+    assert reader.scored and not model.encoded
+    assert any("not encoded as pages" in note and "version" in note for note in attempt.notes)
 
 
 def test_pages_beyond_the_disk_are_not_begun(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
