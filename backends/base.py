@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from selfroute.types import Attempt, Estimate, Query
@@ -46,6 +46,16 @@ class Streaming(Protocol):
         A backend that reads and quotes gives no pieces. live: False gives none either, and may then begin again with
         less when memory runs out.
         """
+        ...
+
+
+@runtime_checkable
+class Looking(Protocol):
+    """A backend that can tell something of a question before it is asked."""
+
+    def look(self, query: Query, attempt: Attempt) -> Mapping[str, float]:
+        """Numbers by name, for the policy that decides after another route's attempt; none where they would cost more
+        than a look at what is there already."""
         ...
 
 

@@ -1,14 +1,15 @@
 """The long-context route: the whole corpus is read, and the best of it goes to a last reading that weighs it together.
 
-A reader whose scores are absolute scores every chunk by itself, through what is kept of earlier readings (scoring.py).
-Another one reads the chunks in reading order, block after block. No more than a block is held at a time.
+For a reader whose scores are absolute the best are found by pages (paging.py) or by its own scores of every chunk
+(scoring.py), whichever finding.py takes. Another one reads the chunks in reading order, block after block. No more than
+a block is held at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, islice, zip_longest
+from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -25,15 +26,15 @@ from selfroute.backends.costs import (
     in_time,
     kind_of_work,
     load,
-    loading,
     rates_for,
     stopped,
 )
 from selfroute.backends.described import is_described, with_described
+from selfroute.backends.finding import SEARCHED, Finder, Way, in_turn
 from selfroute.backends.generating import Writer, finish
 from selfroute.backends.paging import Pages
 from selfroute.backends.retrieval import TOP_K
-from selfroute.backends.scoring import Forecast, Scored, forecast, score_all
+from selfroute.backends.scoring import Scored
 from selfroute.errors import ContextOverflowError, OutOfTimeError
 from selfroute.memory.rates import Rates
 from selfroute.models.base import ChunkScorer, Reader
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from selfroute.memory.index import Index
 
 BLOCK_CHUNKS = 4096  # read at a time: about 5 MB of text
-SEARCHED = 12  # hits of a search that are read beside what pages found
 TOP_K_OF_LESS = 256  # hits that are read instead when a model has no memory for everything
 
 EXPLAINING_BUDGETS = 4  # question budgets that a card may be made of
@@ -54,7 +54,8 @@ EXPLAINING_BUDGETS = 4  # question budgets that a card may be made of
 # Priors, until policies are learned for the reader at hand. Long context's share right on LaRA, mean of 13 models.
 P_CORRECT = 0.65
 TOKENS_PER_SECOND = 1_000_000  # of the evidence reader on one core, index included
-CARD_SECONDS, CLOSING_SECONDS = 0.4, 0.05  # first guesses, on two cores
+CARD_SECONDS = 0.4  # a first guess, on two cores
+LOOKS = 4  # times what a global read is expected to take, under which none is done for the policy alone
 READS_FOR_LAST = 0.5  # of the time that is left, at most, is kept for the last reading
 
 
@@ -76,13 +77,16 @@ class LongContextBackend:
     ) -> None:
         """writer: answers instead of the reader, from a context that it keeps while the index does not change.
 
-        pages: find the best chunks for a reader that scores chunks, instead of its scores of all of them. rates: what
-        things take; those of the machine if not given, while the index keeps what was learned.
+        pages: may find the best chunks for a reader that scores chunks, instead of its scores of all of them. rates:
+        what things take; those of the machine if not given, while the index keeps what was learned.
         """
         self._rates = rates or rates_for(index)
         self._index, self._reader, self._writer, self._block_chunks = index, reader, writer, block_chunks
         self._progress: Progress = progress or (lambda stage, done, total: None)
         self._pages = pages
+        self._finder = (
+            Finder(index, reader, pages, self._rates, self._progress) if isinstance(reader, ChunkScorer) else None
+        )
 
     def estimate(self, query: Query) -> Estimate:
         """The whole corpus, at the reader's pace or the model's, without what was read for the question before.
@@ -96,7 +100,9 @@ class LongContextBackend:
             room = room if query.limits.max_context_tokens is None else min(room, query.limits.max_context_tokens)
             return self._writer.estimate(P_CORRECT, query, n_tokens, room, n_resident=resident)
         n_tokens = self._index.stats.tokens
-        reading = self._expected(query)
+        way = self._finder.way(query) if self._finder else None
+        reading = way.takes if way else self._expected()
+        once_tokens, later = (way.once_tokens, way.later_seconds) if way and way.once_tokens else (0, None)
         if not asks_to_explain(query.text):
             return Estimate(
                 P_CORRECT,
@@ -104,6 +110,8 @@ class LongContextBackend:
                 n_tokens,
                 room_tokens=query.limits.max_context_tokens,
                 seconds_high=reading.high,
+                once_tokens=once_tokens,
+                later_seconds=later,
             )
         card, n_card = self._expected_of_card(), min(n_tokens, EXPLAINING_BUDGETS * query.budget_tokens)
         return Estimate(
@@ -115,39 +123,32 @@ class LongContextBackend:
             tokens_high=n_tokens,
         )
 
-    def _expected(self, query: Query) -> Expected:
-        """Of reading everything with a reader."""
-        rates, reader = self._rates, self._reader
-        if not isinstance(reader, ChunkScorer):
-            n_tokens = max(1, self._index.stats.tokens)
-            kind = kind_of_work("all", reader)
-            return expected(rates, f"long-context {kind}", Part(kind, n_tokens / TOKENS_PER_SECOND))
-        told = self._forecast(query, reader)
-        scorer = self._pages.model if self._pages else reader
-        first = loading(reader)
-        what = "known" if told.scoring == 0 else "first" if first else "read"
-        return expected(
-            rates,
-            f"long-context {what} {kind_of_work('', scorer)}",
-            *first,
-            Part("find pages" if self._pages else "find", told.finding),
-            Part(kind_of_work("paced" if told.paced else "score", scorer), told.scoring),
-            Part(kind_of_work("finish", reader), told.finishing + CLOSING_SECONDS),
-        )
-
-    def _forecast(self, query: Query, reader: ChunkScorer) -> Forecast:
-        return self._pages.forecast() if self._pages else forecast(query.text, self._index, reader)
+    def _expected(self) -> Expected:
+        """Of reading everything with a reader that scores no chunks."""
+        n_tokens = max(1, self._index.stats.tokens)
+        kind = kind_of_work("all", self._reader)
+        return expected(self._rates, f"long-context {kind}", Part(kind, n_tokens / TOKENS_PER_SECOND))
 
     def _expected_of_card(self) -> Expected:
         return expected(self._rates, "long-context card", Part("large card", CARD_SECONDS))
 
+    def look(self, query: Query, attempt: Attempt) -> Mapping[str, float]:
+        """The signals of a global read beside an attempt; none where not every page is encoded, or time is short."""
+        if self._finder is None or self._pages is None or asks_to_explain(query.text):
+            return {}
+        deadline = query.limits.deadline
+        if deadline is not None and LOOKS * self._pages.forecast().finding > deadline.left:
+            return {}
+        signals = self._pages.look(query.text)
+        return {} if signals is None else signals.beside(attempt)
+
     def announce(self, query: Query) -> str:
-        """What will be scored and how long that takes, when it is more than some seconds; nothing before a card."""
+        """What will be read or encoded and how long that takes, when it is some seconds; nothing before a card."""
         limit = _limit(query)
         refused = limit is not None and self._index.stats.tokens > limit
-        if self._writer or refused or not isinstance(self._reader, ChunkScorer):
+        if self._writer or refused or self._finder is None:
             return ""
-        told = self._forecast(query, self._reader).told(self._index)
+        told = self._finder.way(query).told(self._index)
         return told if told and self._explain(query, None) is None else ""
 
     def answer(self, query: Query, *, after: Attempt | None = None) -> Attempt:
@@ -173,8 +174,8 @@ class LongContextBackend:
             explanation = self._explain(query, after)
             if explanation is not None:
                 return explanation
-            if isinstance(self._reader, ChunkScorer):
-                return self._score(self._reader, query, after)
+            if self._finder is not None:
+                return self._score(self._finder, query, after)
             return self._read(query, after)
         except OutOfTimeError:
             usage = Usage(prefill_seconds=perf_counter() - started, peak_bytes=peak_bytes())
@@ -204,34 +205,35 @@ class LongContextBackend:
         notes = (*made.notes, f"made of {len(chunks)} chunks that search found, and of the knowledge graph")
         return Attempt(self.name, made.generation, citations, usage, made.chunks, notes)
 
-    def _score(self, scorer: ChunkScorer, query: Query, after: Attempt | None) -> Attempt:
-        """Every chunk by its score, then the best of them together; what the time suffices for, when that is less."""
-        meter = Meter(self._rates, takes := self._expected(query))
+    def _score(self, finder: Finder, query: Query, after: Attempt | None) -> Attempt:
+        """The best chunks of all, then those together; what the time suffices for, when that is less."""
+        way = finder.way(query)
+        meter = Meter(self._rates, takes := way.takes)
         guesses = {part.kind.partition(" ")[0]: part for part in takes.parts}
         started, deadline = perf_counter(), query.limits.deadline
-        load(scorer, meter)
+        load(self._reader, meter)
+        if self._pages and way.by_pages:
+            load(self._pages.model, meter)
         last = guesses["finish"]
         if deadline is not None:
             kept = min(self._rates.at_most(last.kind, last.guess), READS_FOR_LAST * max(0.0, deadline.left))
             deadline = deadline.earlier(kept)
-        if self._pages:
-            found = self._pages.score_all(query.text, self._progress, known_ids=_ids(after), deadline=deadline)
-        else:
-            found = score_all(query.text, self._index, scorer, self._progress, known_ids=_ids(after), deadline=deadline)
+        found = finder.find(query, way, _ids(after), deadline)
         prefilled = perf_counter()
-        best, reader = self._with_searched(query, found.best()), in_time(self._reader, query.limits.deadline)
+        best, reader = self._to_read(query, way, found, after), in_time(self._reader, query.limits.deadline)
         try:
             generation, best = self._or_described(query, reader.read(query.text, best), best)
         except OutOfTimeError:
             usage = Usage(found.n_tokens, found.cached_tokens, 0, prefilled - started, perf_counter() - prefilled)
             return stopped(self.name, "in its last reading", usage, _left(found))
         usage = _usage(found.n_tokens, found.cached_tokens, generation, started, prefilled)
-        when = "encoded before" if self._pages else "in an earlier reading"
+        when = "encoded before" if way.by_pages else "in an earlier reading"
         known = f", {found.n_known:,} of them {when}" if found.n_known else ""
         attempt = self._attempt(generation, best, usage, found.n_chunks - found.n_left, known)
-        if self._pages:
-            notes = (*attempt.notes, *_chosen(found), *self._pages.notes, *self._pages.pager.notes)
-            attempt = replace(attempt, notes=notes)
+        notes = (*attempt.notes, *((way.why,) if way.why else ()))
+        if self._pages and way.by_pages:
+            notes = (*notes, *_chosen(found), *self._pages.notes, *self._pages.pager.notes)
+        attempt = replace(attempt, notes=notes, signals=found.signals.beside(attempt) if found.signals else {})
         if found.n_left:
             return _cut(attempt, found)
         for part in takes.parts:
@@ -244,13 +246,18 @@ class LongContextBackend:
         meter.done()
         return attempt
 
-    def _with_searched(self, query: Query, best: list[Chunk]) -> list[Chunk]:
-        """What pages found, and what search finds beside it: each finds some that the other misses."""
-        if not self._pages:
-            return best
-        searched = [hit.chunk for hit in self._index.search(query.text, top_k=SEARCHED)]
-        both = chain.from_iterable(zip_longest(best, searched))
-        return list({chunk.id: chunk for chunk in both if chunk is not None}.values())
+    def _to_read(self, query: Query, way: Way, found: Scored, after: Attempt | None) -> list[Chunk]:
+        """What was found, and beside what pages found what search finds: each finds some that the other misses.
+
+        What retrieval searched for and had read is not searched for again.
+        """
+        if not way.by_pages:
+            return found.best()
+        if after is not None and after.chunks and after.usage.prompt_tokens:
+            searched = list(after.chunks)
+        else:
+            searched = [hit.chunk for hit in self._index.search(query.text, top_k=SEARCHED)]
+        return in_turn(found.best(), found.others, searched)
 
     def _or_described(self, query: Query, read: Generation, best: list[Chunk]) -> tuple[Generation, list[Chunk]]:
         """The generation and what it quotes; lines of what search finds where it was declined and they cover it."""
@@ -263,7 +270,7 @@ class LongContextBackend:
     def _read(self, query: Query, after: Attempt | None) -> Attempt:
         """Every block, then together what was quoted of them."""
         known = _ids(after)
-        reader, meter = in_time(self._reader, query.limits.deadline), Meter(self._rates, self._expected(query))
+        reader, meter = in_time(self._reader, query.limits.deadline), Meter(self._rates, self._expected())
         n_tokens = n_cached = n_done = 0
         kept: list[tuple[float, Chunk]] = []
         declined: Generation | None = None

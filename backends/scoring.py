@@ -22,6 +22,7 @@ from selfroute.models.base import ChunkScorer
 from selfroute.types import Chunk
 
 if TYPE_CHECKING:
+    from selfroute.backends.page_signals import PageSignals
     from selfroute.memory.index import Index
 
 BATCH_CHUNKS = 32
@@ -40,6 +41,8 @@ class Scored:
     n_known: those whose scores were kept of an earlier reading; cached_tokens: theirs, and those of known_ids. n_left,
     left_tokens: of the chunks, those that the time did not suffice for. n_chosen: pages that were read wholly, where
     not all were. scoring_seconds, finding_seconds: of scoring, and of going through the index for what is known.
+    others: the best of what was found another way, whose scores cannot be compared with these, best first. signals:
+    what a reading by pages showed of itself.
     """
 
     n_best: int
@@ -52,6 +55,8 @@ class Scored:
     n_chosen: int = 0
     scoring_seconds: float = 0.0
     finding_seconds: float = 0.0
+    others: list[Chunk] = field(default_factory=list)
+    signals: PageSignals | None = None
     _kept: list[tuple[float, int, Chunk]] = field(default_factory=list)
 
     def best(self) -> list[Chunk]:
@@ -59,6 +64,15 @@ class Scored:
         self._kept.sort(key=lambda kept: (-kept[0], kept[1]))
         del self._kept[self.n_best :]
         return [chunk for _, _, chunk in self._kept]
+
+    def beside(self, more: Scored) -> None:
+        """Adds what was found another way among the chunks that were left here."""
+        self.others = more.best()
+        self.n_tokens, self.n_known = self.n_tokens + more.n_tokens, self.n_known + more.n_known
+        self.cached_tokens += more.cached_tokens
+        self.n_left, self.left_tokens = more.n_left, more.left_tokens
+        self.finding_seconds += more.finding_seconds
+        self.scoring_seconds = more.scoring_seconds
 
     def leave(self, batch: Sequence[tuple[int, Chunk]], known_ids: Collection[str]) -> None:
         """Takes back what was counted of chunks that are not scored."""
@@ -96,12 +110,24 @@ class Forecast:
             return ""
         stats = index.stats
         known = f", {self.n_known:,} of them read before" if self.n_known else ""
-        time = f"{self.seconds:.0f} s" if self.seconds < 120 else f"{self.seconds / 60:.0f} min"
+        time = in_words(self.seconds)
         kept = "; Ctrl-C keeps what was read" if index.keeps_scores and can_keep(index.directory) else ""
         return (
             f"reading all {stats.chunks:,} chunks ({stats.tokens:,} tokens) of {stats.files:,} files{known},"
             f" about {time}{kept}"
         )
+
+
+def in_words(seconds: float) -> str:
+    """38 s, 4 min."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def expected_pace(index: Index, scorer: ChunkScorer) -> tuple[float, bool]:
+    """Tokens a second that a reader scores, and whether they were measured here."""
+    with ReaderScores(index.directory, scorer.fingerprint, create=False, keeps=index.keeps_scores) as scores:
+        measured = scores.tokens_per_second
+    return measured or TOKENS_PER_SECOND, measured is not None
 
 
 def forecast(question: str, index: Index, scorer: ChunkScorer) -> Forecast:
@@ -125,19 +151,20 @@ def score_all(
     known_ids: Collection[str] = (),
     n_best: int = N_BEST,
     deadline: Deadline | None = None,
+    only: Collection[str] | None = None,
 ) -> Scored:
     """Scores every chunk of the index. progress: called with ("read", done, total), once at first and per batch.
 
     known_ids: chunks that another route has read; they are scored, and count as cached. deadline: the chunks that are
-    not scored then are left out, and not counted.
+    not scored then are left out, and not counted. only: content hashes of the chunks that count, all by default.
     """
     found, started = Scored(n_best), perf_counter()
     scorer = in_time(scorer, deadline)
     seconds = n_timed = 0.0
-    progress("read", 0, index.stats.chunks)
+    progress("read", 0, index.stats.chunks if only is None else len(only))
     with ReaderScores(index.directory, scorer.fingerprint, keeps=index.keeps_scores) as scores:
         known = scores.known(question)
-        for place, chunk in enumerate(index.chunks()):
+        for place, chunk in _chunks(index, only):
             found.n_chunks += 1
             found.n_tokens += chunk.n_tokens
             score = known.get(chunk_key(chunk))
@@ -150,7 +177,7 @@ def score_all(
         progress("read", n_done, found.n_chunks)
         ready = perf_counter()
         found.finding_seconds = ready - started
-        for batch in _batches(index, known) if n_done < found.n_chunks else ():
+        for batch in _batches(index, known, only) if n_done < found.n_chunks else ():
             n_batch = sum(chunk.n_tokens for _, chunk in batch)
             if found.n_left or (deadline is not None and deadline.left <= 0):
                 found.leave(batch, known_ids)
@@ -174,10 +201,19 @@ def score_all(
     return found
 
 
-def _batches(index: Index, known: dict[bytes, float]) -> Iterator[Sequence[tuple[int, Chunk]]]:
-    """The chunks that are not known, each with its place in the index."""
-    batch: list[tuple[int, Chunk]] = []
+def _chunks(index: Index, only: Collection[str] | None) -> Iterator[tuple[int, Chunk]]:
+    """The chunks that count, each with its place in the index."""
     for place, chunk in enumerate(index.chunks()):
+        if only is None or chunk.content_hash in only:
+            yield place, chunk
+
+
+def _batches(
+    index: Index, known: dict[bytes, float], only: Collection[str] | None
+) -> Iterator[Sequence[tuple[int, Chunk]]]:
+    """Those of them that are not known."""
+    batch: list[tuple[int, Chunk]] = []
+    for place, chunk in _chunks(index, only):
         if chunk_key(chunk) not in known:
             batch.append((place, chunk))
         if len(batch) == BATCH_CHUNKS:

@@ -1,11 +1,14 @@
 """Questions that both built-in routes really answer, the router that is trained on half of them, and the other half.
 
     python benchmarks/twin_run.py --packages DIR --squad FILE --covid FILE --hotpotqa DIR --out OUT [--jobs N] [--ship]
+        [--signals]
     python benchmarks/twin_run.py --install DIR          fills DIR with the packages, from the package registry
 
 One command: makes the corpora (twin_cases.py), runs each route once per case as `selfroute eval` does, fits the router
 on the train half, replays every policy on the test half, and leaves sorts of corpora out of training one at a time. It
-can be killed and started again. --ship writes the router into the package.
+can be killed and started again. --signals fits on what the global read of pages shows beside retrieval's attempt, too,
+which rows have where long context found by pages (SELFROUTE_PAGES=off runs without). --ship writes the router into the
+package.
 
 kind: a sort of corpus and the budget that retrieval may pack; the headline covers those in which, on the train half,
 the oracle is at least five points above the better fixed route. against_self_route, against_best: points, with 95%
@@ -247,6 +250,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes; each uses the reader's threads")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--ship", action="store_true", help="write the router into the package")
+    parser.add_argument("--signals", action="store_true", help="fit with the signals of a global read by pages, too")
     parser.add_argument("--install", type=Path, metavar="DIR", help="only fetch the packages")
     parser.add_argument("--run-only", action="store_true", help="fit and report nothing")
     parser.add_argument("--half", choices=(TRAIN, TEST), help=argparse.SUPPRESS)
@@ -283,7 +287,7 @@ def main() -> int:
         print(json.dumps({"seconds": round(seconds)}))
         return 0
     train, test = load(args.out, TRAIN), load(args.out, TEST)
-    examples = examples_of(evaluate(*with_budgets(args.out, *train), {}))
+    examples = examples_of(evaluate(*with_budgets(args.out, *train), {}), signals=args.signals)
     classifier = fit(examples, seed=args.seed)
     if args.ship:
         content = classifier.to_json()

@@ -35,13 +35,17 @@ from selfroute.models.span_choice import (
     choose_listed,
     is_number,
 )
+from selfroute.models.span_kept import KeptScores, Pair
 from selfroute.models.span_scores import GRAPH, SpanScores, Window
 from selfroute.models.tokenizer import wordpiece
 from selfroute.types import Chunk, Generation, Span
 
+MAX_KEPT = 256  # windows of one question, 0.8 MB at most
+
 
 class SpanReader:
-    """Answers with spans of the chunks. Deterministic; keeps nothing between questions. Any thread may use it.
+    """Answers with spans of the chunks. Deterministic. Any thread may use it. What read() read for a question is kept
+    until another one is asked: a second route does not read it again.
 
     calibrated: its confidence is a probability. calibration: used instead of the shipped one. term_weight: taken for
     the registry's sake, and not used.
@@ -63,12 +67,17 @@ class SpanReader:
         self._scores = SpanScores(folder, threads=threads)
         self._calibration = calibration or Calibration.read(GRAPH, folder)
         self._deadline: Deadline | None = None
+        self._kept = KeptScores(MAX_KEPT)
 
     def until(self, deadline: Deadline) -> SpanReader:
         """The same reader over the same network, which raises OutOfTimeError before a window when the time is up."""
         hasty = copy.copy(self)
         hasty._deadline = deadline
         return hasty
+
+    def forget(self) -> None:
+        """Drops what is kept of the last question."""
+        self._kept.clear()
 
     @property
     def is_loaded(self) -> bool:
@@ -135,6 +144,16 @@ class SpanReader:
         """The n best spans and the odds that there is an answer, whatever the threshold."""
         return choose(self.windows(question, chunks), n_best)
 
+    def _scored(self, question: str, windows: Sequence[Window]) -> list[Pair]:
+        """Start and end scores of each window, kept ones without reading it."""
+        known = self._kept.of(question)
+        news = [window for window in windows if window.key not in known]
+        for window, pair in zip(news, self._scores.score(news, self._deadline), strict=True):
+            known[window.key] = pair
+        found = [known[window.key] for window in windows]
+        self._kept.keep(question, known)
+        return found
+
     def windows(self, question: str, chunks: Sequence[Chunk]) -> list[Scored]:
         """Every window of the chunks, scored, in the order of their places in the corpus."""
         asked = span_windows.read_question(wordpiece(), question)
@@ -148,7 +167,7 @@ class SpanReader:
                 if first < end:
                     inputs.append(Window(span_windows.assemble(asked, header, pieces.ids[first:end]), len(asked)))
                     places.append((n, len(asked) + len(header) + 2, pieces, first, end))
-        found, scored = [], self._scores.score(inputs, self._deadline)
+        found, scored = [], self._scored(question, inputs)
         for (start, stop), (n, at, pieces, first, end) in zip(scored, places, strict=True):
             start, stop = start[at : at + end - first].copy(), stop[at : at + end - first].copy()
             marks = [i for i, token in enumerate(pieces.ids[first:end]) if span_windows.is_mark(token)]

@@ -35,6 +35,11 @@ class Window:
     ids: Sequence[int]
     n_question: int
 
+    @property
+    def key(self) -> tuple[int, ...]:
+        """Names it among all windows."""
+        return (self.n_question, *self.ids)
+
     def inputs(self) -> Mapping[str, NDArray[np.int64]]:
         """ids, segment: (1, T)."""
         import numpy as np

@@ -7,17 +7,18 @@ policies with nothing, or by their `for_model` with (what answers, the folder of
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfroute.backends.base import Backend
 from selfroute.backends.generating import Writer
-from selfroute.backends.paging import Pages, are_kept
+from selfroute.backends.paging import Pages
 from selfroute.errors import ConfigError
 from selfroute.memory.base import Progress
 from selfroute.memory.index import Index
 from selfroute.memory.update import UpdateReport
-from selfroute.models.base import Embedder, Generator, Reader
+from selfroute.models.base import Embedder, Generator, PageModel, Reader
 from selfroute.registry import is_known, names, resolve
 from selfroute.router.base import Policy
 from selfroute.router.config import AUTO, DEFAULT, OFF, Config
@@ -52,7 +53,9 @@ def build(
         reader = reader or make_reader(config, index)
         return SelfRouter(
             index,
-            make_backends(index, reader, progress, _writer(config, model), make_pages(config, index)),
+            make_backends(
+                index, reader, progress, _writer(config, model), None if model else make_pages(config, index)
+            ),
             policy or make_policy(config.policy, answering, index.directory),
             route=config.route,
             budget_tokens=None if config.origin("budget_tokens") == DEFAULT else config.budget_tokens,
@@ -98,8 +101,7 @@ def index_now(config: Config, *, rebuild: bool = False, progress: Progress | Non
 def encode_now(config: Config, *, progress: Progress | None = None) -> tuple[int, int]:
     """Encodes what long context reads and is not encoded: (pages there are, pages that were encoded)."""
     with open_index(config, update=False, progress=progress) as index:
-        name = BUILT_IN_PAGES if config.pages in (AUTO, OFF) else config.pages
-        pages = Pages(index, resolve("page_model", name)())
+        pages = Pages(index, make_page_model(config))
         try:
             found = pages.encode_all(progress)
         finally:
@@ -170,10 +172,22 @@ def make_backends(
 
 
 def make_pages(config: Config, index: Index) -> Pages | None:
-    """The pages of the index by the configured model; with "auto" by the built-in one, if some were ever encoded."""
-    if config.pages == OFF or (config.pages == AUTO and not are_kept(index.directory)):
+    """The pages of the index by the configured model; with "auto" by the built-in one, which need not be used."""
+    if config.pages == OFF:
         return None
-    return Pages(index, resolve("page_model", BUILT_IN_PAGES if config.pages == AUTO else config.pages)())
+    return Pages(index, make_page_model(config), insists=config.pages != AUTO)
+
+
+def make_page_model(config: Config) -> PageModel:
+    """The configured page model, the built-in one where none is named."""
+    return _page_model(BUILT_IN_PAGES if config.pages in (AUTO, OFF) else config.pages)
+
+
+@cache
+def _page_model(name: str) -> PageModel:
+    """One for all corpora of a process."""
+    model: PageModel = resolve("page_model", name)()
+    return model
 
 
 def make_policy(name: str, answering: str = "", directory: Path | None = None) -> Policy:

@@ -19,6 +19,9 @@ def train(
     path: PathOption = ".",
     scorer: Annotated[str, typer.Option(help="As in selfroute eval.")] = "auto",
     force: Annotated[bool, typer.Option("--force", help="Use the new router even if it is not better.")] = False,
+    signals: Annotated[
+        bool, typer.Option("--signals", help="Learn from the global read of pages, too, where runs have it.")
+    ] = False,
     index_dir: IndexDir = None,
     json: Json = False,
     debug: Debug = False,
@@ -36,6 +39,7 @@ def train(
         directory=_directory(config),
         scorer=scorer,
         force=force,
+        signals=signals,
     )
     if json:
         render.put(done.to_json())

@@ -57,7 +57,7 @@ class Config:
     window_tokens: int = _setting(0, "the most that a model's prompt and answer may take; 0: what it and memory can")
     kv: str = _setting("", "how a local model's keys and values are kept: k8v8, k4v8, k4v4, bf16; unpacked when empty")
     pages: str = _setting(
-        AUTO, "how long context finds what to read: by pages if they were encoded (auto), a page model's name, or off"
+        AUTO, "how long context finds what to read: by pages where that pays (auto), always by a page model's, or off"
     )
     index_dir: str = _setting("", "folder of the index; .selfroute in the corpus, or the user's cache, when empty")
     max_file_bytes: int = _setting(1_000_000, "larger files are not indexed", at_least=1)

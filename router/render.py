@@ -161,6 +161,9 @@ def decision_lines(decision: Decision, features: Features) -> Iterator[str]:
             f"expected of {route}: {estimate.tokens:,} tokens, about {estimate.seconds:.2f} s,"
             f" right in {estimate.p_correct:.0%} (a prior from published figures, not measured on this corpus)"
         )
+        if estimate.once_tokens:
+            later = "" if estimate.later_seconds is None else f"; later questions about {estimate.later_seconds:.1f} s"
+            yield f"  encodes {estimate.once_tokens:,} tokens once{later}"
     for name, value in asdict(features).items():
         shown = "yes" if value is True else "no" if value is False else f"{value:.3f}".rstrip("0").rstrip(".")
         yield f"  {name}: {shown}"

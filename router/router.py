@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Unpack
 
-from selfroute.backends.base import Announcing
+from selfroute.backends.base import Announcing, Looking
 from selfroute.deadline import Clock
 from selfroute.errors import SelfRouteError, UnknownNameError
 from selfroute.router.attempting import attempt
@@ -182,7 +182,7 @@ class SelfRouter:
             backend = self._untried(decisions[-1].route, attempts)
             others = () if isinstance(policy, Forced) else self._others(backend.name, attempts)
             made, given = yield from attempt(backend, within, attempts, others=others, live=live and not attempts)
-            attempts.append(noted(made))
+            attempts.append(self._looked(policy, within.query, noted(made)))
             query = within.pass_on(made)
             estimates = self._estimates(query, estimates, attempts) if within.any else estimates
             decisions.append(within.kept(policy.decide(query, features, estimates, attempts), estimates, attempts))
@@ -264,7 +264,8 @@ class SelfRouter:
 
     def _within(self, text: str, route: str | None, asked: Asked) -> Within:
         forced = self._route if route is None else route
-        return Within(self.query(text, **asked), "" if forced == AUTO else forced)
+        named = "" if forced == AUTO else forced
+        return Within(replace(self.query(text, **asked), asked_for=named), named)
 
     def _observe(self, within: Within) -> tuple[Features, dict[str, Estimate]]:
         """The same of a question within its limits. Raises LimitsError when no route can be taken."""
@@ -288,6 +289,17 @@ class SelfRouter:
         if decision.action == "try" and isinstance(backend, Announcing):
             return DecisionEvent(decision, backend.announce(query))
         return DecisionEvent(decision)
+
+    def _looked(self, policy: Policy, query: Query, made: Attempt) -> Attempt:
+        """The attempt with what the other routes can tell of the question, where the policy makes use of that."""
+        if not getattr(policy, "wants_signals", False):
+            return made
+        others: list[object] = [other for route, other in self.backends.items() if route != made.route]
+        signals = dict(made.signals)
+        for other in others:
+            if isinstance(other, Looking):
+                signals |= other.look(query, made)
+        return replace(made, signals=signals)
 
     def _untried(self, route: str, attempts: list[Attempt]) -> Backend:
         if route not in self.backends:

@@ -50,12 +50,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question, the tokens of context its answer may be read from, its limits, and what is preferred within them."""
+    """A question, the tokens of context its answer may be read from, its limits, and what is preferred within them.
+
+    asked_for: the route that was asked for by name; "" where a policy chooses.
+    """
 
     text: str
     budget_tokens: int = DEFAULT_BUDGET_TOKENS
     limits: Limits = field(default_factory=Limits)
     prefer: str = BALANCED
+    asked_for: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +244,8 @@ class Estimate:
 
     seconds, tokens, dollars: the median. room_tokens: the most that the route's model can hold, or may be given of the
     corpus; None when nothing bounds it. seconds_high: about one time in a hundred it takes longer. tokens_high,
-    dollars_high: never exceeded. Limits are held against these; None: as expected.
+    dollars_high: never exceeded. Limits are held against these; None: as expected. once_tokens: are encoded for this
+    question, and for no later one, which takes about later_seconds then.
     """
 
     p_correct: float
@@ -251,6 +256,8 @@ class Estimate:
     seconds_high: float | None = None
     tokens_high: int | None = None
     dollars_high: float | None = None
+    once_tokens: int = 0
+    later_seconds: float | None = None
 
     @property
     def fits(self) -> bool:
@@ -294,7 +301,7 @@ class Attempt:
     degraded: it had to do with less than was asked for, for want of memory, of time or of a server; the notes say what.
     left_out: those of the best hits that the budget had no room for, best first.
     reading: what a trained reader makes of the best chunks when a language model found no answer in them; for routing
-    alone, its text is never given.
+    alone, its text is never given. signals: further numbers for routing alone, by name.
     """
 
     route: str
@@ -306,6 +313,7 @@ class Attempt:
     degraded: bool = False
     left_out: tuple[Chunk, ...] = ()
     reading: Generation | None = None
+    signals: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,6 +262,7 @@ def test_a_reader_stops_between_two_windows() -> None:
     chunk = Chunk("1", "1", "a.md", 1, 1, "The port is 8080.", n_tokens=6)
     reader = SpanReader()
     assert reader.until(Deadline(101.0, clock)).read("Which port?", [chunk]).text
+    reader.forget()
     with pytest.raises(OutOfTimeError):
         reader.until(Deadline(99.0, clock)).read("Which port?", [chunk])
     assert reader.read("Which port?", [chunk]).text

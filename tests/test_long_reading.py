@@ -4,6 +4,7 @@ it."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -307,7 +308,10 @@ sys.exit(cli.main(["ask", sys.argv[4], "--path", str(root / "corpus"), "--index-
 
 def start(root: Path, seconds: float, question: str = QUESTION) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", PROCESS, str(Path(__file__).parent), str(root), str(seconds), question]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/")
+    environment = {**os.environ, "SELFROUTE_PAGES": "off"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/", env=environment
+    )
 
 
 @pytest.fixture

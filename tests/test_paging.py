@@ -219,25 +219,26 @@ def test_index_encodes_ahead(root: Path, capsys: pytest.CaptureFixture[str], mon
     assert json.loads(capsys.readouterr().out)["pages"] == told["pages"]
 
 
-def test_pages_that_were_encoded_are_used_without_being_asked_for(
+def test_the_first_question_encodes_and_later_ones_only_what_changed(
     root: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def read() -> str:
+    def read() -> dict[str, int]:
         assert main(["ask", QUESTION, "--path", str(root), "--route", "long-context", "--json"]) == 0
-        return str(json.loads(capsys.readouterr().out)["attempts"][0]["tokens"])
+        usage: dict[str, int] = json.loads(capsys.readouterr().out)["usage"]
+        return usage
 
     def pages() -> int:
         assert main(["pages", "--path", str(root), "--json"]) == 0
         return int(json.loads(capsys.readouterr().out)["pages"])
 
-    read()
-    assert pages() == 0
-    assert main(["index", str(root), "--pages", "--json"]) == 0
-    n = json.loads(capsys.readouterr().out)["pages_encoded"]
-    assert n > 0
+    assert read()["cached_tokens"] == 0
+    n = pages()
+    assert n >= len(WORDS)
+    again = read()
+    assert again["cached_tokens"] == again["prompt_tokens"] and pages() == n
     (root / "dune.txt").write_text("The dune moved to room 99.\n")
-    read()
-    assert pages() == n + 1
+    usage = read()
+    assert pages() == n + 1 and 0 < usage["prompt_tokens"] - usage["cached_tokens"] < 30
     monkeypatch.setenv("SELFROUTE_PAGES", "off")
     (root / "fjord.txt").write_text("The fjord moved to room 98.\n")
     read()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from selfroute import SelfRouter
+from selfroute.deadline import Deadline
+from selfroute.types import Chunk
 
 FILES = {
     "net/link.py": (
@@ -120,3 +123,29 @@ def test_an_answer_says_how_sure_it_is_and_a_file_that_changed_is_read_again(tmp
     assert answer.text.strip("'") == "eager"
     assert answer.citations[0].start_line == 6
     assert 0.5 < answer.confidence <= 1
+
+
+def test_what_was_read_for_a_question_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    from selfroute.models.span_reader import SpanReader
+    from selfroute.models.span_scores import SpanScores, Window
+
+    read: list[int] = []
+    score = SpanScores.score
+
+    def counted(self: SpanScores, windows: Sequence[Window], *rest: Any) -> Any:
+        read.append(len(windows))
+        return score(self, windows, *rest)
+
+    monkeypatch.setattr(SpanScores, "score", counted)
+    texts = [f"The {word} is kept in room {n}.\n" for n, word in enumerate("anchor basil copper dune".split())]
+    chunks = [Chunk(str(n), str(n), f"{n}.txt", 1, 1, text, n_tokens=9) for n, text in enumerate(texts)]
+    reader, question = SpanReader(), "Where is the copper kept?"
+    reader.read(question, chunks[:3])
+    second = reader.until(Deadline.after(60)).read(question, chunks)
+    assert read == [3, 1]
+    assert second == SpanReader().read(question, chunks)
+    reader.read("Where is the dune kept?", chunks[:3])
+    reader.read(question, chunks)
+    reader.forget()
+    reader.read(question, chunks)
+    assert read == [3, 1, 4, 3, 4, 4]

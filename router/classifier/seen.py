@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from math import log
 
+from selfroute.backends.page_signals import PREFIX
 from selfroute.types import LONG_CONTEXT, RETRIEVAL, Attempt, Estimate, Features
 
 FIRST, SECOND, LAST = "first", "second", "last"
@@ -19,7 +20,8 @@ STAGES = (FIRST, SECOND, LAST)
 def numbers_of(
     features: Features, estimates: Mapping[str, Estimate], attempts: Sequence[Attempt] = ()
 ) -> dict[str, float]:
-    """Name -> number. Sizes are natural logarithms of tokens or counts; shares are of the corpus."""
+    """Name -> number, the attempts' signals among them. Sizes are natural logarithms of tokens or counts; shares
+    are of the corpus."""
     found = {f.name: float(getattr(features, f.name)) for f in fields(Features)}
     corpus = max(1, features.corpus_tokens)
     found |= {
@@ -34,7 +36,9 @@ def numbers_of(
     for name in ("corpus_tokens", "corpus_files", "budget_tokens"):
         del found[name]
     for attempt in attempts:
-        found |= {f"{attempt.route}.{name}": value for name, value in _of(attempt, corpus).items()}
+        found |= {
+            f"{attempt.route}.{name}": value for name, value in {**_of(attempt, corpus), **attempt.signals}.items()
+        }
     by_route = {attempt.route: attempt.generation for attempt in attempts}
     if len(by_route) > 1:
         one, other = by_route[RETRIEVAL], by_route[LONG_CONTEXT]
@@ -46,6 +50,11 @@ def numbers_of(
         )
         found["confidence_gain"] = other.confidence - one.confidence
     return found
+
+
+def is_signal(name: str) -> bool:
+    """Whether a number is of a global read by pages, which is not always there."""
+    return name.partition(".")[2].startswith(PREFIX)
 
 
 def stage_of(attempts: Sequence[Attempt]) -> str:

@@ -76,12 +76,15 @@ def train_router(
     scorer: str = "auto",
     force: bool = False,
     max_share: float = MAX_SHARE,
+    signals: bool = False,
 ) -> Trained:
     """Fits candidates on the folders of runs, and puts the best in use if it is better than the one that is.
 
+    signals: see examples_of.
+
     Raises ConfigError for runs that hold nothing, or too little, to learn from.
     """
-    found = load_examples(runs, scorer)
+    found = load_examples(runs, scorer, signals=signals)
     if len(found) < MIN_QUESTIONS:
         raise ConfigError(
             f"{len(found)} questions that both routes were scored on are too few to learn from: at least"
@@ -126,7 +129,7 @@ def train_router(
     return Trained(len(found), n_groups, n_fresh, split, worths, chosen, kept, f"{kept} is in use now; {verdict}")
 
 
-def load_examples(runs: Sequence[Path], scorer: str) -> list[Example]:
+def load_examples(runs: Sequence[Path], scorer: str, *, signals: bool = False) -> list[Example]:
     """Of all runs together. Raises ConfigError when an id stands in two of them, or nothing was scored."""
     from selfroute.router.evaluation.evaluating import evaluate
     from selfroute.router.evaluation.journal import read_rows
@@ -134,7 +137,7 @@ def load_examples(runs: Sequence[Path], scorer: str) -> list[Example]:
 
     examples: dict[str, Example] = {}
     for folder in runs:
-        for example in examples_of(evaluate(read_kept(folder), read_rows(folder), {}, scorer=scorer)):
+        for example in examples_of(evaluate(read_kept(folder), read_rows(folder), {}, scorer=scorer), signals=signals):
             if example.id in examples:
                 raise ConfigError(f"the case {example.id!r} stands in two runs", "give every case its own id")
             examples[example.id] = example

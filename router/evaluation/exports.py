@@ -40,7 +40,7 @@ def report_object(found: Evaluation, *, times: bool = True) -> dict[str, Any]:
         "scorer": found.scorer,
         "best_fixed": found.best_fixed,
         "verdict": verdict(found),
-        "notes": list(notes(found)),
+        "notes": list(notes(found, times=times)),
         "policies": policies,
         "by_kind": [_part(part) for part in by_kind(found)],
         "by_corpus_tokens": [_part(part) for part in by_size(found)],

@@ -31,7 +31,7 @@ def page(found: Evaluation, *, times: bool = True) -> str:
     unscored = [o for o in found.outcomes[found.first.policy].values() if o.right is None][:N_UNSCORED]
     number = {case.id: i for i, case in enumerate(found.cases)}
     parts = (
-        _head(found),
+        _head(found, times),
         _section("Policies", _table(found, times)),
         _section("Quality against cost", _front(found)),
         _section("Calibration", _calibration(found)),
@@ -64,8 +64,8 @@ def regrets(found: Evaluation) -> list[Outcome]:
     return sorted(missed, key=lambda o: (-(o.p_chosen or 0.0), -o.tokens, o.case.id))[:N_REGRETS]
 
 
-def _head(found: Evaluation) -> str:
-    said = "".join(f"<p class=note>{_text(note.removeprefix('note: '))}</p>" for note in notes(found))
+def _head(found: Evaluation, times: bool) -> str:
+    said = "".join(f"<p class=note>{_text(note.removeprefix('note: '))}</p>" for note in notes(found, times=times))
     return f"<h1>selfroute eval</h1>\n<p class=verdict>{_text(verdict(found))}</p>\n{said}"
 
 

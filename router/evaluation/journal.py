@@ -24,7 +24,7 @@ from selfroute.router.evaluation.writing import write as write_file
 RUN, ROWS, VERDICTS, LOCK = "run.json", "rows.jsonl", "verdicts.jsonl", "lock"
 FORMAT = 1
 # Settings that runs of earlier versions do not name, as they were then.
-LATER = {"price_in": 0.0, "price_out": 0.0, "kv": ""}
+LATER = {"price_in": 0.0, "price_out": 0.0, "kv": "", "pages": "off"}
 Key = tuple[str, str]
 
 

@@ -44,6 +44,7 @@ def pack_attempt(attempt: Attempt | None) -> tuple[dict[str, Any] | None, dict[s
         "usage": {name: getattr(attempt.usage, name) for name in (*_COUNTED, "dollars")},
         "notes": list(attempt.notes),
         "degraded": attempt.degraded,
+        "signals": dict(attempt.signals),
     }
     return packed, {name: getattr(attempt.usage, name) for name in _CLOCKED}
 
@@ -71,6 +72,7 @@ def unpack_attempt(found: Mapping[str, Any] | None, route: str, clock: Mapping[s
         bool(found["degraded"]),
         tuple(_chunk(one, paths) for one in found["left_out"]),
         None if reading is None else _unpack_generation(reading),
+        {str(name): float(value) for name, value in found.get("signals", {}).items()},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from selfroute.router.evaluation.corpora import corpora_of
 from selfroute.router.evaluation.evaluating import Evaluation
 from selfroute.router.evaluation.metrics import Figures, Paired, paired
 from selfroute.router.evaluation.replaying import ORACLE
@@ -26,7 +27,7 @@ def lines(found: Evaluation, *, times: bool = True) -> Iterator[str]:
         ).rstrip()
     yield ""
     yield verdict(found)
-    yield from notes(found)
+    yield from notes(found, times=times)
 
 
 def verdict(found: Evaluation) -> str:
@@ -43,8 +44,10 @@ def verdict(found: Evaluation) -> str:
     return f"{begin}, {_beside(beside, best)}."
 
 
-def notes(found: Evaluation) -> Iterator[str]:
+def notes(found: Evaluation, *, times: bool = True) -> Iterator[str]:
     """What a reader of the figures has to know."""
+    if times and (seconds := encode_seconds(found)):
+        yield f"note: encoding what long context reads took {seconds:.1f} s once, beside the seconds above"
     unscored = sum(one.right is None for one in found.outcomes[found.first.policy].values())
     if unscored:
         of = f"{unscored:,} of {len(found.cases):,} cases"
@@ -55,6 +58,14 @@ def notes(found: Evaluation) -> Iterator[str]:
         yield f"note: the cases are of {found.first.n_groups} groups: few, so that the intervals are wide"
     if any(one.ece is not None for one in found.figures):
         yield "note: APGR, CPT50 and ECE are of policies that predict; the others give no probabilities of their own"
+
+
+def encode_seconds(found: Evaluation) -> float:
+    """Of the pages of all corpora."""
+    return sum(
+        max((row.encode_seconds for case in corpus.cases for row in found.rows[case.id].values()), default=0.0)
+        for corpus in corpora_of(found.cases)
+    )
 
 
 def by_name(found: Evaluation, policy: str, other: str) -> Paired | None:

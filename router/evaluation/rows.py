@@ -28,7 +28,8 @@ class Row:
 
     seconds: of the route's whole call, by the clock. error: why there is no attempt; such a row is unscored, not wrong.
     attempt: as it was; out of a file its chunks have id, path and size alone, its citations no text.
-    model: what answered, by fingerprint; heads of the classifier belong to one.
+    model: what answered, by fingerprint; heads of the classifier belong to one. encode_seconds: that the pages of its
+    corpus took, once for all of its cases and in no one's seconds.
     """
 
     case_id: str
@@ -39,10 +40,12 @@ class Row:
     seconds: float
     error: str = ""
     model: str = ""
+    encode_seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object; of the row that `from_json` makes of it, it is the same again."""
         attempt, clock = pack_attempt(self.attempt)
+        encoded = {"encode_seconds": self.encode_seconds} if self.encode_seconds else {}
         return {
             "case": self.case_id,
             "route": self.route,
@@ -51,7 +54,7 @@ class Row:
             "features": pack_fields(self.features),
             "estimate": pack_fields(self.estimate),
             "attempt": attempt,
-            CLOCK: {"seconds": self.seconds, **clock},
+            CLOCK: {"seconds": self.seconds, **encoded, **clock},
         }
 
     @classmethod
@@ -68,6 +71,7 @@ class Row:
                 float(clock.get("seconds", 0.0)),
                 str(found.get("error", "")),
                 str(found.get("model", "")),
+                float(clock.get("encode_seconds", 0.0)),
             )
         except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
             raise ValueError(f"not a row of an evaluation: {type(error).__name__}: {error}") from error

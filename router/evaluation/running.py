@@ -2,7 +2,8 @@
 
 The routes are asked themselves, not through a policy, so that any policy can be replayed on the rows later. A case is
 run as if it were the first one of its corpus: what a reader or a model keeps of earlier cases is not used, so that rows
-depend neither on their order nor on whether a run was cut short and resumed.
+depend neither on their order nor on whether a run was cut short and resumed. Pages are the same for all cases: a corpus
+is encoded before the first of them, and what that took is noted apart.
 """
 
 from __future__ import annotations
@@ -15,12 +16,23 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from selfroute.backends.generating import Writer
+from selfroute.backends.paging import Pages
 from selfroute.errors import ConfigError, SelfRouteError
 from selfroute.memory.masking import mask
 from selfroute.memory.rates import Rates
+from selfroute.models.base import ChunkScorer
 from selfroute.registry import names, resolve
-from selfroute.router.build import answering_model, make_backends, make_generator, make_reader, open_index
-from selfroute.router.config import DEFAULT, Config, load
+from selfroute.router.build import (
+    BUILT_IN_PAGES,
+    answering_model,
+    make_backends,
+    make_generator,
+    make_page_model,
+    make_pages,
+    make_reader,
+    open_index,
+)
+from selfroute.router.config import AUTO, DEFAULT, OFF, Config, load
 from selfroute.router.evaluation.cases import Case
 from selfroute.router.evaluation.corpora import Corpus, corpora_of
 from selfroute.router.evaluation.rows import Row
@@ -28,7 +40,7 @@ from selfroute.router.evaluation.writing import write
 from selfroute.router.hidden_text import noted
 from selfroute.router.policies.fixed import AlwaysRetrieval
 from selfroute.router.router import SelfRouter
-from selfroute.types import Limits
+from selfroute.types import LONG_CONTEXT, Limits
 
 if TYPE_CHECKING:
     from selfroute.memory.index import Index
@@ -36,8 +48,8 @@ if TYPE_CHECKING:
 
 # What rows depend on; the rest of the settings chooses among them, or says where things lie.
 ROW_SETTINGS = (
-    "budget_tokens", "max_tokens", "embedder", "reader", "model", "window_tokens", "kv", "max_file_bytes", "price_in",
-    "price_out",
+    "budget_tokens", "max_tokens", "embedder", "reader", "model", "window_tokens", "kv", "max_file_bytes",
+    "price_in", "price_out",
 )  # fmt: skip
 DIGEST = "digest.txt"
 
@@ -88,9 +100,28 @@ def run_corpus(
         reader = make_reader(config, index)
         if callable(load_now := getattr(reader, "load", None)):
             load_now()  # else the first case alone would be expected to pay for it
-        asked = _Asked(config, index, reader, models[config.model])
-        for case in missing:
-            yield from asked.rows(case, done)
+        pages = encoded_pages(config, index, reader, models[config.model])
+        asked = _Asked(config, index, reader, models[config.model], pages)
+        try:
+            for case in missing:
+                yield from asked.rows(case, done)
+        finally:
+            if pages:
+                pages.close()
+
+
+def encoded_pages(config: Config, index: Index, reader: Reader, model: Generator | None) -> Pages | None:
+    """The pages of a corpus, all of them encoded; None where long context does not read by them."""
+    if model is not None or not isinstance(reader, ChunkScorer) or (pages := make_pages(config, index)) is None:
+        return None
+    pages.insists = True  # what one case saved would cost all others
+    try:
+        pages.encode_all()
+        pages.look("")  # loads what a first question would
+    except BaseException:
+        pages.close()
+        raise
+    return pages
 
 
 def is_begun(corpus: Corpus, done: Collection[tuple[str, str]]) -> bool:
@@ -123,6 +154,7 @@ class Settings:
         for path, config in self.by_path.items():
             own = {key: _shown(getattr(config, key)) for key in ROW_SETTINGS}
             own["answers"] = own["model"] or reader_fingerprint(config)
+            own["pages"] = pages_fingerprint(config)
             for key, value in own.items():
                 if shown.setdefault(key, value) != value:
                     shown[f"{key} of {path}"] = value
@@ -143,8 +175,10 @@ def limits_of(config: Config) -> Limits:
 class _Asked:
     """One corpus, opened."""
 
-    def __init__(self, config: Config, index: Index, reader: Reader, model: Generator | None) -> None:
-        self._config, self._index, self._reader, self._model = config, index, reader, model
+    def __init__(
+        self, config: Config, index: Index, reader: Reader, model: Generator | None, pages: Pages | None
+    ) -> None:
+        self._config, self._index, self._reader, self._model, self._pages = config, index, reader, model, pages
         self._fingerprint = mask(answering_model(config, None, model))
 
     def rows(self, case: Case, done: Collection[tuple[str, str]]) -> Iterator[Row]:
@@ -155,7 +189,8 @@ class _Asked:
             writer = Writer(
                 self._model, price_in=config.price_in, price_out=config.price_out, rates=Rates(learns=False)
             )
-        backends = make_backends(self._index, self._reader, None, writer)
+        pages = self._pages
+        backends = make_backends(self._index, self._reader, None, writer, pages)
         router = SelfRouter(
             self._index,
             backends,
@@ -171,6 +206,7 @@ class _Asked:
         for route, backend in backends.items():
             if (case.id, route) in done:
                 continue
+            self._forget()
             began = perf_counter()
             attempt, error = None, ""
             try:
@@ -180,6 +216,8 @@ class _Asked:
             except Exception as unknown:
                 error = f"{type(unknown).__name__}: {unknown}"
             seconds = perf_counter() - began
+            if pages and attempt and route != LONG_CONTEXT and (signals := pages.look(query.text)):
+                attempt = replace(attempt, signals=signals.beside(attempt))
             yield Row(
                 case.id,
                 route,
@@ -189,13 +227,31 @@ class _Asked:
                 seconds,
                 mask(error) if error else "",
                 self._fingerprint,
+                pages.encode_seconds if pages and route == LONG_CONTEXT else 0.0,
             )
+
+    def _forget(self) -> None:
+        """What is kept of the question is dropped: a route is to be timed by itself."""
+        if callable(forget := getattr(self._reader, "forget", None)):
+            forget()
+        if self._pages:
+            self._pages.forget()
 
 
 def reader_fingerprint(config: Config) -> str:
     """Of the configured reader, before any corpus is opened."""
     made = resolve("reader", config.reader)(term_weight=lambda term: 1.0)
     return str(getattr(made, "fingerprint", "") or f"reader:{config.reader}")
+
+
+def pages_fingerprint(config: Config) -> str:
+    """Of what long context finds by: the page model's name and fingerprint, or "off" where it reads by none."""
+    if config.model or config.pages == OFF:
+        return OFF
+    if not isinstance(resolve("reader", config.reader)(term_weight=lambda term: 1.0), ChunkScorer):
+        return OFF
+    name = BUILT_IN_PAGES if config.pages == AUTO else config.pages
+    return f"{name}:{make_page_model(config).layout.fingerprint[:16]}"
 
 
 def _check_unchanged(index: Index, corpus: Corpus, run_folder: Path, *, begun: bool) -> None:

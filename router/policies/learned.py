@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from selfroute.router.classifier.classifier import Classifier, Prediction
-from selfroute.router.classifier.seen import numbers_of, stage_of
+from selfroute.router.classifier.seen import SECOND, is_signal, numbers_of, stage_of
 from selfroute.router.policies.verdict import accept, decline, excess, verdict
 from selfroute.types import LONG_CONTEXT, RETRIEVAL, Attempt, Decision, Estimate, Features, Query
 
@@ -53,6 +53,12 @@ class Learned:
         from selfroute.router.classifier.shipped import current
 
         return cls(current(directory), model)
+
+    @property
+    def wants_signals(self) -> bool:
+        """Whether its classifier was fitted with the signals of pages; what of them is missing is taken as usual."""
+        stage = self.classifier.stages.get(SECOND)
+        return stage is not None and any(is_signal(name) for name in stage.numbers.names)
 
     def predict(
         self,
