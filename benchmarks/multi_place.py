@@ -1,15 +1,16 @@
 """Questions whose answer takes two places: HotpotQA's, over all of its paragraphs as one corpus.
 
-    python benchmarks/multi_place.py --hotpotqa FOLDER [--route retrieval long-context pages] [--half report|develop]
-        [--layout pages|volumes] [--index-dir DIR] [--limit N] [--show]
+    python benchmarks/multi_place.py --hotpotqa FOLDER [--route retrieval-apart retrieval pages ...]
+        [--half report|develop] [--layout pages|volumes] [--index-dir DIR] [--limit N] [--show]
 
 --hotpotqa: a folder with dev250.jsonl and corpus.jsonl (see two_hop.py, which lays them out). Routes: retrieval;
-long-context, which scores every chunk by the joint reader; pages, which is long context with encoded pages. The first
-one named is what the others are compared with, question by question. --half: what was tuned on is the questions with
+long-context, which scores every chunk by the joint reader; pages, which is long context with encoded pages; and each
+of them with -apart, where the reader reads chunks by themselves only (not as backends/linked.py does). The first one
+named is what the others are compared with, question by question. --half: what was tuned on is the questions with
 an even first byte of sha256(id), `develop`; the others are for `report`. --index-dir: where the index and the pages are
 kept between runs; a temporary folder without it.
 
-EM and F1 are SQuAD's official ones, over the text of the answer, a decline counted as wrong; a question for yes or no is
+EM and F1 are those of SQuAD, over the text of the answer, a decline counted as wrong; a question for yes or no is
 one of them, and cannot be quoted. both: that chunks of both gold paragraphs were among those of the last reading; one:
 of at least one. 95% intervals: 2,000 bootstrap samples of the questions. Ends with one line of JSON.
 """
@@ -31,11 +32,20 @@ from typing import Any
 from two_hop import Case, bootstrap, found, hotpotqa
 
 from selfroute import SelfRouter
+from selfroute.models.span_reader import SpanReader
 from selfroute.models.training.squad_scores import exact_match, f1
 from selfroute.types import LONG_CONTEXT, RETRIEVAL
 
+APART = "-apart"
 ROUTES = {"retrieval": (RETRIEVAL, "off"), "long-context": (LONG_CONTEXT, "off"), "pages": (LONG_CONTEXT, "paged")}
+ROUTES |= {name + APART: found for name, found in ROUTES.items()}
 GROUPS = ("bridge", "comparison", "yes or no")
+
+
+class Apart(SpanReader):
+    """The trained reader, which cannot be asked to read what was joined."""
+
+    read_joined = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +112,7 @@ def main() -> int:
     """Parses the options, lays out the corpus, asks each route; 2 when the data is absent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hotpotqa", type=Path, required=True)
-    parser.add_argument("--route", nargs="+", choices=ROUTES, default=["retrieval", "pages"])
+    parser.add_argument("--route", nargs="+", choices=ROUTES, default=["retrieval-apart", "retrieval", "pages"])
     parser.add_argument("--half", choices=("report", "develop"), default="report")
     parser.add_argument("--layout", choices=("pages", "volumes"), default="pages")
     parser.add_argument("--index-dir", type=Path)
@@ -123,7 +133,8 @@ def main() -> int:
         for name in args.route:
             route, pages = ROUTES[name]
             os.environ["SELFROUTE_PAGES"] = pages
-            with SelfRouter.from_path(folder, index_dir=store, route=route) as router:
+            reader = Apart() if name.endswith(APART) else None
+            with SelfRouter.from_path(folder, index_dir=store, route=route, reader=reader) as router:
                 if pages != "off":
                     router.ask("Which page is read first?")  # what is encoded is encoded now
                 rows[name] = [ask(router, case, answers[case.id], show=args.show) for case in asked]
