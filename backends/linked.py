@@ -4,8 +4,8 @@
 her, which shares no word with the question but "office", says the rest. A reader of single chunks answers with her name
 or not at all. So a chunk whose title another one names is read once more below the sentences that name it. What that
 finds counts more by the share of the question's terms that only the first text holds; where nothing is linked, the
-reader's own answer stands unchanged. How it was measured, and what else was tried: benchmarks/multi_place.py and section
-16 of docs/benchmarks.md.
+reader's own answer stands unchanged. How it was measured: benchmarks/multi_place.py; what else was tried: section 16 of
+docs/benchmarks.md.
 """
 
 from __future__ import annotations
