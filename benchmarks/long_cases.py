@@ -277,7 +277,7 @@ def hotpot(wanted: Wanted, rng: np.random.Generator, seed: int) -> Case:
         ways = frozenset({tuple(wordpiece().pieces(row["answer"])[0])})
         depth = place[row["gold_titles"][0]] / len(taken)
         found.append(Question(asked, (ways,), 1, depth, row["question"].strip(), ((row["answer"],),)))
-    texts = [_chunk(n, f"{title}\n{corpus[title]}") for n, (title, _) in enumerate(taken)]
+    texts = [_chunk(n, f"{title}\n{corpus[title]}", symbol=title) for n, (title, _) in enumerate(taken)]
     return Case([ids for _, ids in taken], found, len(rows), texts)
 
 
@@ -377,8 +377,8 @@ MAKERS: dict[str, Callable[[Wanted, np.random.Generator, int], Case]] = {
 UNSEEN = ("niah_multivalue", "niah_multiquery")
 
 
-def _chunk(n: int, text: str, path: str = "", kind: str = "text") -> Chunk:
-    return Chunk(str(n), str(n), path, 1, 1 + text.count("\n"), text, kind=kind)
+def _chunk(n: int, text: str, path: str = "", kind: str = "text", symbol: str = "") -> Chunk:
+    return Chunk(str(n), str(n), path or f"{n}.txt", 1, 1 + text.count("\n"), text, symbol, kind)
 
 
 def _random(kind: str, rng: np.random.Generator) -> str:

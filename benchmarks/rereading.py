@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+from selfroute.backends import linked
 from selfroute.models.calibration import Calibration
 from selfroute.models.span_reader import SpanReader
 from selfroute.models.span_scores import GRAPH
@@ -21,8 +22,8 @@ def joint_reader() -> SpanReader:
 
 
 def reread(question: str, chosen: Sequence[Chunk]) -> str:
-    """The answer that the joint reader quotes."""
-    return joint_reader().read(question, chosen).text
+    """The answer that the joint reader quotes, of the pages apart and of those that are linked, as the route does."""
+    return linked.read(joint_reader(), question, chosen).text
 
 
 def scores(answer: str, ways: Sequence[Sequence[str]]) -> tuple[float, float, float]:
