@@ -378,7 +378,7 @@ UNSEEN = ("niah_multivalue", "niah_multiquery")
 
 
 def _chunk(n: int, text: str, path: str = "", kind: str = "text", symbol: str = "") -> Chunk:
-    return Chunk(str(n), str(n), path or f"{n}.txt", 1, 1 + text.count("\n"), text, symbol, kind)
+    return Chunk(str(n), str(n), path, 1, 1 + text.count("\n"), text, symbol, kind)
 
 
 def _random(kind: str, rng: np.random.Generator) -> str:
