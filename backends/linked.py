@@ -17,12 +17,11 @@ from selfroute.memory.graph.mentions import EntityTable, title_of
 from selfroute.models.base import JoinedReader, Reader
 from selfroute.models.lexing import question_terms, terms
 from selfroute.models.sentences import PROSE_KINDS
-from selfroute.models.span_joined import Joined, Part
-from selfroute.models.squeezed import squeezed
+from selfroute.models.span_joined import Joined
 from selfroute.types import Chunk, Generation
 
 MAX_PAIRS = 12  # those of the best chunks
-BONUS = 8.0  # of a reading whose first text holds all of the question's terms, and the second none; tuned
+BONUS = 12.0  # of a reading whose first text holds all of the question's terms, and the second none; tuned
 MAX_NAMING = 2  # sentences
 GAP = "\n\n"
 
@@ -48,8 +47,9 @@ def joined_of(question: str, chunks: Sequence[Chunk]) -> list[Joined]:
 
     found = []
     for first, second, keys in links(chunks)[:MAX_PAIRS]:
-        bonus = BONUS * len(holds(first) - holds(second)) / max(1, len(asked))
-        found.append(_below(chunks, first, second, bonus, keys))
+        naming = list(_naming(chunks[first].text, keys))[:MAX_NAMING]
+        before = f"{title_of(chunks[first])}: {' '.join(naming)}{GAP}"
+        found.append(Joined(second, before, BONUS * len(holds(first) - holds(second)) / max(1, len(asked))))
     return found
 
 
@@ -68,21 +68,7 @@ def links(chunks: Sequence[Chunk]) -> list[tuple[int, int, frozenset[str]]]:
     return [(first, second, frozenset(pairs[first, second])) for first, second in ranked]
 
 
-def _below(chunks: Sequence[Chunk], first: int, second: int, bonus: float, keys: frozenset[str]) -> Joined:
-    naming = list(_naming_sentences(chunks[first].text, keys))[:MAX_NAMING]
-    before = f"{title_of(chunks[first])}: {' '.join(naming)}{GAP}"
-    text = before + chunks[second].text
-    return Joined(
-        text,
-        (Part(second, len(before), len(text)),),
-        chunks[second].path,
-        chunks[second].symbol,
-        bonus,
-        frozenset(map(squeezed, keys)),
-    )
-
-
-def _naming_sentences(text: str, keys: frozenset[str]) -> Iterator[str]:
+def _naming(text: str, keys: frozenset[str]) -> Iterator[str]:
     lasts = {key.split()[-1] for key in keys if key.split()}
     for sentence in _SENTENCE.split(text):
         if any(last in sentence.casefold() for last in lasts):

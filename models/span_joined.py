@@ -1,55 +1,34 @@
-"""Spans found in texts that were joined from several chunks, told in the chunks' own characters."""
+"""Spans found in chunks that were read below a text from elsewhere, told in the chunks' own characters."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selfroute.models.span_choice import Candidate, Scored, choose
-from selfroute.models.squeezed import squeezed
 
-N_TRIED = 10  # best spans of a joined text, of which some are none of its parts'
-KNOWN = 6.0  # taken from the score of what leads from one chunk to the next, which is seldom what is asked for; tuned
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Characters [start, end) of a joined text that are a whole chunk's text. chunk: its number among those read."""
-
-    chunk: int
-    start: int
-    end: int
+N_TRIED = 10  # best spans of a joined text, of which some are of what stands before the chunk
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """A text to be read as one, where it was joined from chunks; answers lie within a part.
+    """A chunk, by its number among those read, and what is read before it. bonus: added to its spans' scores."""
 
-    path, symbol: what it is shown under. bonus: added to the scores of its spans, which are otherwise absolute.
-    known: the names that lead from one chunk to the next, squeezed.
-    """
-
-    text: str
-    parts: tuple[Part, ...]
-    path: str = ""
-    symbol: str = ""
-    bonus: float = 0.0
-    known: frozenset[str] = frozenset()
+    chunk: int
+    before: str
+    bonus: float
 
 
 def best_of(joined: Sequence[Joined], windows: Sequence[Scored]) -> Candidate | None:
-    """The best span of all, in the characters of its chunk; its score has the text's bonus.
+    """The best span of the chunks, not of what stands before them; its score has the bonus.
 
     windows: of all joined texts, Scored.chunk being the number of the text.
     """
     best: Candidate | None = None
     for n, one in enumerate(joined):
+        at = len(one.before)
         for span in choose([window for window in windows if window.chunk == n], N_TRIED).spans:
-            part = next((p for p in one.parts if p.start <= span.start and span.end <= p.end), None)
-            if part is None:
-                continue
-            known = squeezed(one.text[span.start : span.end]) in one.known
-            score = span.score + one.bonus - KNOWN * known
-            if best is None or score > best.score:
-                best = Candidate(part.chunk, span.start - part.start, span.end - part.start, score, span.p)
+            if span.start >= at and (best is None or span.score + one.bonus > best.score):
+                score = span.score + one.bonus
+                best = replace(span, chunk=one.chunk, start=span.start - at, end=span.end - at, score=score)
     return best

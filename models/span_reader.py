@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -113,7 +114,7 @@ class SpanReader:
         confidence: of that score.
         """
         windows = self.windows(question, chunks)
-        texts = [Chunk(str(n), "", one.path, 1, 1, one.text, one.symbol, "text") for n, one in enumerate(joined)]
+        texts = [replace(chunks[one.chunk], text=one.before + chunks[one.chunk].text) for one in joined]
         span = best_of(joined, self.windows(question, texts))
         if span is None or span.score <= choose(windows).odds:
             return self._answer(question, chunks, windows)

@@ -9,7 +9,7 @@ import pytest
 from selfroute.backends import linked
 from selfroute.models.base import JoinedReader
 from selfroute.models.span_choice import Scored
-from selfroute.models.span_joined import Joined, Part, best_of
+from selfroute.models.span_joined import Joined, best_of
 from selfroute.models.span_reader import SpanReader
 from selfroute.types import Chunk, Generation
 
@@ -42,10 +42,8 @@ def test_two_parts_of_one_text_are_not_linked() -> None:
 
 def test_the_second_is_read_below_the_sentence_that_names_it() -> None:
     [joined] = linked.joined_of(QUESTION, CHUNKS)
-    assert joined.text.startswith("Kiss and Tell: Shirley Temple plays Corliss Archer in it.\n\n# Shirley")
-    [part] = joined.parts
-    assert joined.text[part.start : part.end] == WOMAN
-    assert (part.chunk, joined.known) == (2, frozenset({"shirleytemple"}))
+    assert joined.before == "Kiss and Tell: Shirley Temple plays Corliss Archer in it.\n\n"
+    assert joined.chunk == 2
     assert 0 < joined.bonus < linked.BONUS
 
 
@@ -83,21 +81,14 @@ def scored(text: str, word: str, score: float, chunk: int = 0) -> Scored:
 
 
 @pytest.mark.parametrize(("word", "found"), [("Rome", "Rome"), ("Ann", None)])
-def test_an_answer_lies_in_a_part(word: str, found: str | None) -> None:
-    joined = Joined("Ann: she says. Rome is old", (Part(4, 15, 26),), bonus=3.0)
-    best = best_of([joined], [scored(joined.text.replace(":", " "), word, 2.0)])
+def test_an_answer_is_of_the_chunk(word: str, found: str | None) -> None:
+    joined = Joined(4, "Ann she says. ", 3.0)
+    best = best_of([joined], [scored(f"{joined.before}Rome is old", word, 2.0)])
     if found is None:
         assert best is None or best.score < 0
     else:
         assert best is not None
         assert (best.chunk, best.start, best.end, best.score) == (4, 0, 4, 5.0)
-
-
-def test_what_leads_on_is_seldom_the_answer() -> None:
-    joined = Joined("Rome is old", (Part(0, 0, 11),), known=frozenset({"rome"}))
-    best = best_of([joined], [scored(joined.text, "Rome", 2.0)])
-    assert best is not None
-    assert best.score < 0
 
 
 def test_the_shipped_reader_goes_from_one_text_to_the_next() -> None:
