@@ -4,10 +4,11 @@
 
 The questions, the corpus and the scores are those of open_qa.py. Ways: the global read's own quote (quote); the joint
 reader over the 16 best pages (pages), over these and 12 hits of search (pages_search), as the long-context route does,
-over the 5 best hits (search_5), over the 20 best (search_20). Each of the reader's is given twice: chunks read apart, and
-with linked ones read together (linked), as both routes do. A decline is wrong. difference: of F1 to search_20 with
-linked chunks, question by question. 95% intervals: 2,000 bootstrap samples of the questions. A chunk is scored once a
-question for all ways, so no times are given: open_qa.py has them. Ends with one line of JSON.
+over the 5 best hits (search_5), over the 20 best (search_20). Each of the reader's is given twice: chunks read apart,
+and with linked ones read together (linked), as both routes do. A decline is wrong. gold_read: a chunk of the paragraph
+was read; of quote, that it is the best page. difference: of F1 to search_20 with linked chunks, question by question.
+95% intervals: 2,000 bootstrap samples of the questions. A chunk is scored once a question for all ways, so no times are
+given: open_qa.py has them. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -93,9 +94,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--squad", type=Path, required=True)
     parser.add_argument("--limit", type=int, default=200, help="questions")
-    parser.add_argument(
-        "--weights", type=Path, help="the folder of the paged reader's weights, if not the shipped ones"
-    )
+    parser.add_argument("--weights", type=Path, help="the folder of the paged weights, if not those shipped")
     parser.add_argument("--index-dir", type=Path, help="where index and pages are kept between runs")
     args = parser.parse_args()
     if not args.squad.is_file():
