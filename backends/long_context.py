@@ -13,6 +13,7 @@ from itertools import islice
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from selfroute.backends import linked
 from selfroute.backends.base import Attempting, Progress
 from selfroute.backends.cards import explained
 from selfroute.backends.citations import verify
@@ -222,7 +223,7 @@ class LongContextBackend:
         prefilled = perf_counter()
         best, reader = self._to_read(query, way, found, after), in_time(self._reader, query.limits.deadline)
         try:
-            generation, best = self._or_described(query, reader.read(query.text, best), best)
+            generation, best = self._or_described(query, linked.read(reader, query.text, best), best)
         except OutOfTimeError:
             usage = Usage(found.n_tokens, found.cached_tokens, 0, prefilled - started, perf_counter() - prefilled)
             return stopped(self.name, "in its last reading", usage, _left(found))

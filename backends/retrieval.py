@@ -7,6 +7,7 @@ from dataclasses import replace
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+from selfroute.backends import linked
 from selfroute.backends.base import Attempting, Progress
 from selfroute.backends.cards import Card, explained
 from selfroute.backends.citations import verify
@@ -235,7 +236,7 @@ class RetrievalBackend:
 
     def _by_reader(self, query: Query, chunks: Sequence[Chunk]) -> Card:
         reader = in_time(self._reader, query.limits.deadline)
-        read = with_described(query.text, reader.read(query.text, chunks), chunks, self._index)
+        read = with_described(query.text, linked.read(reader, query.text, chunks), chunks, self._index)
         return Card(read, tuple(chunks), read.notes)
 
     def _from_graph(self, known: GraphAnswer, seconds: float) -> Attempt:

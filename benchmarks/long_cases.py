@@ -6,7 +6,8 @@ import gzip
 import json
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from selfroute.models.training.code_questions import ask
 from selfroute.models.training.paged_material import Material, spelled, tokens
 from selfroute.models.training.paged_ragged import Ragged, pack, stacked
 from selfroute.models.training.paged_tasks_keys import NEWLINE, Size, among, filled
+from selfroute.types import Chunk
 
 Ids = tuple[int, ...]
 PAGE = 250  # tokens of a page's text at most
@@ -30,21 +32,28 @@ ASKED = "what is the special magic number for {k} mentioned in the provided text
 class Question:
     """asked: its tokens. answers: for each thing to be found the ways to write it, in tokens. steps: how often it is
     asked, each time with what was found before; 0: until nothing more is found. depth: of its first answer, 0 to 1.
+    text, ways: the question and the ways to write each answer, in letters, for the qa tasks.
     """
 
     asked: Ids
     answers: tuple[frozenset[Ids], ...]
     steps: int = 1
     depth: float = 0.0
+    text: str = ""
+    ways: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """pages: the tokens of their texts. pairs: what the haystack holds of keys, facts, needles or questions."""
+    """pages: the tokens of their texts. pairs: what the haystack holds of keys, facts, needles or questions.
+
+    texts: of the qa tasks, the pages as chunks; put away until the pointer has chosen.
+    """
 
     pages: list[Ids]
     questions: list[Question]
     pairs: int
+    texts: list[Chunk] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +222,7 @@ def squad(wanted: Wanted, rng: np.random.Generator, seed: int) -> Case:
         articles = json.load(file)["data"]
     paragraphs = [p for i in rng.permutation(len(articles)) for p in articles[i]["paragraphs"]]
     pages: list[Ids] = []
+    texts: list[Chunk] = []
     questions = []
     total = 0
     for paragraph in paragraphs:
@@ -223,12 +233,52 @@ def squad(wanted: Wanted, rng: np.random.Generator, seed: int) -> Case:
         for qa in paragraph["qas"]:
             ways = frozenset(tuple(wordpiece().pieces(a["text"])[0]) for a in qa["answers"])
             if ways:
-                asked = tuple(read_question(wordpiece(), qa["question"].strip()))
-                questions.append((asked, ways, len(pages)))
+                spelt = tuple(dict.fromkeys(a["text"] for a in qa["answers"]))
+                questions.append((qa["question"].strip(), ways, spelt, len(pages)))
+        texts.append(_chunk(len(pages), paragraph["context"]))
         pages.append(ids)
-    chosen = rng.permutation(len(questions))[: wanted.n].tolist()
-    found = [Question(questions[i][0], (questions[i][1],), 1, questions[i][2] / len(pages)) for i in chosen]
-    return Case(pages, found, len(questions))
+    found = []
+    for i in rng.permutation(len(questions))[: wanted.n].tolist():
+        question, ways, spelt, page = questions[i]
+        asked = tuple(read_question(wordpiece(), question))
+        found.append(Question(asked, (ways,), 1, page / len(pages), question, (spelt,)))
+    return Case(pages, found, len(questions), texts)
+
+
+def hotpot(wanted: Wanted, rng: np.random.Generator, seed: int) -> Case:
+    """RULER's qa_2: HotpotQA's questions, both of their paragraphs each, and others of its paragraphs between them.
+
+    Of the half that nothing was tuned on (an odd first byte of sha256(id)), each once before any is asked again. data:
+    a folder with dev250.jsonl and corpus.jsonl. No page may hold an answer to be quoted: "yes" and "no".
+    """
+    assert wanted.data is not None
+    rows = [json.loads(line) for line in (wanted.data / "dev250.jsonl").open(encoding="utf-8")]
+    rows = [row for row in rows if sha256(row["id"].encode()).digest()[0] % 2]
+    corpus = {row["title"]: row["text"] for row in map(json.loads, (wanted.data / "corpus.jsonl").open())}
+    run, haystack = divmod(seed, 100_000)
+    order = np.random.default_rng([run, 78]).permutation(len(rows)).tolist()
+    rows = [rows[order[(haystack * wanted.n + i) % len(order)]] for i in range(min(wanted.n, len(order)))]
+    gold = {title for row in rows for title in row["gold_titles"]}
+    titles = sorted(corpus)
+    others = [titles[i] for i in rng.permutation(len(titles)).tolist() if titles[i] not in gold]
+    taken: list[tuple[str, Ids]] = []
+    total = 0
+    for title in (*sorted(gold), *others):
+        ids = tuple(read_text(wordpiece(), f"{title}\n{corpus[title]}").ids)[:510]
+        if title not in gold and total + len(ids) + 2 > wanted.tokens:
+            break
+        total += len(ids) + 2
+        taken.append((title, ids))
+    taken = [taken[i] for i in rng.permutation(len(taken)).tolist()]
+    place = {title: n for n, (title, _) in enumerate(taken)}
+    found = []
+    for row in rows:
+        asked = tuple(read_question(wordpiece(), row["question"].strip()))
+        ways = frozenset({tuple(wordpiece().pieces(row["answer"])[0])})
+        depth = place[row["gold_titles"][0]] / len(taken)
+        found.append(Question(asked, (ways,), 1, depth, row["question"].strip(), ((row["answer"],),)))
+    texts = [_chunk(n, f"{title}\n{corpus[title]}", symbol=title) for n, (title, _) in enumerate(taken)]
+    return Case([ids for _, ids in taken], found, len(rows), texts)
 
 
 def code(wanted: Wanted, rng: np.random.Generator, seed: int) -> Case:
@@ -240,6 +290,7 @@ def code(wanted: Wanted, rng: np.random.Generator, seed: int) -> Case:
     }
     package = Package.of(texts)
     pages: list[Ids] = []
+    shown: list[Chunk] = []
     page_of: dict[tuple[str, int], int] = {}
     total = 0
     for path, text in texts.items():
@@ -250,6 +301,7 @@ def code(wanted: Wanted, rng: np.random.Generator, seed: int) -> Case:
             total += len(ids) + 2
             for n in range(len(lines)):
                 page_of[path, first + n] = len(pages)
+            shown.append(_chunk(len(pages), "\n".join(lines), path, "lines"))
             pages.append(ids)
     questions = []
     for path in texts:
@@ -260,8 +312,12 @@ def code(wanted: Wanted, rng: np.random.Generator, seed: int) -> Case:
                     ways = [frozenset({tuple(wordpiece().pieces(a)[0])}) for a in question.answers]
                     answers = tuple(ways) if question.match == "all" else (frozenset().union(*ways),)
                     asked = tuple(read_question(wordpiece(), question.question))
-                    questions.append(Question(asked, answers, 1, page_of[path, line] / len(pages)))
-    return Case(pages, [questions[i] for i in rng.permutation(len(questions))[: wanted.n].tolist()], len(questions))
+                    spelt = tuple((a,) for a in question.answers)
+                    spelt = spelt if question.match == "all" else (question.answers,)
+                    depth = page_of[path, line] / len(pages)
+                    questions.append(Question(asked, answers, 1, depth, question.question, spelt))
+    chosen = [questions[i] for i in rng.permutation(len(questions))[: wanted.n].tolist()]
+    return Case(pages, chosen, len(questions), shown)
 
 
 def babi(wanted: Wanted, rng: np.random.Generator, seed: int) -> Case:
@@ -314,10 +370,15 @@ MAKERS: dict[str, Callable[[Wanted, np.random.Generator, int], Case]] = {
     "cwe": lambda w, r, s: words(w, r, False),
     "fwe": lambda w, r, s: words(w, r, True),
     "qa_squad": squad,
+    "qa_hotpot": hotpot,
     "qa_code": code,
     "babi": babi,
 }
 UNSEEN = ("niah_multivalue", "niah_multiquery")
+
+
+def _chunk(n: int, text: str, path: str = "", kind: str = "text", symbol: str = "") -> Chunk:
+    return Chunk(str(n), str(n), path, 1, 1 + text.count("\n"), text, symbol, kind)
 
 
 def _random(kind: str, rng: np.random.Generator) -> str:

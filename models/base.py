@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from selfroute.models.paged.layout import Layout
     from selfroute.models.paged.reading import Reading
+    from selfroute.models.span_joined import Joined
 
 TermWeight = Callable[[str], float]
 """Maps a stemmed term (selfroute.models.lexing) to its inverse document frequency in the corpus."""
@@ -54,6 +55,15 @@ class Reader(Protocol):
 
     def read(self, question: str, chunks: Sequence[Chunk]) -> Generation:
         """The answer with its spans into `chunks`; answerable=False when the chunks do not hold one."""
+        ...
+
+
+@runtime_checkable
+class JoinedReader(Protocol):
+    """A reader that can also read texts joined from several chunks, and tells what it finds by the chunk."""
+
+    def read_joined(self, question: str, chunks: Sequence[Chunk], joined: Sequence[Joined]) -> Generation:
+        """What read() gives, or an answer of a joined text that has a better score with its bonus."""
         ...
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -35,6 +36,7 @@ from selfroute.models.span_choice import (
     choose_listed,
     is_number,
 )
+from selfroute.models.span_joined import Joined, best_of
 from selfroute.models.span_kept import KeptScores, Pair
 from selfroute.models.span_scores import GRAPH, SpanScores, Window
 from selfroute.models.tokenizer import wordpiece
@@ -113,7 +115,27 @@ class SpanReader:
         one chunk of prose that it holds an answer; also given when it is declined. A span's score is that of the span
         by itself, so that spans of several calls can be compared.
         """
+        return self._answer(question, chunks, self.windows(question, chunks))
+
+    def read_joined(self, question: str, chunks: Sequence[Chunk], joined: Sequence[Joined]) -> Generation:
+        """What read() gives, or the best span of the joined texts where its score with the bonus is better.
+
+        confidence: of that score.
+        """
         windows = self.windows(question, chunks)
+        texts = [replace(chunks[one.chunk], text=one.before + chunks[one.chunk].text) for one in joined]
+        span = best_of(joined, self.windows(question, texts))
+        if span is None or span.score <= choose(windows).odds:
+            return self._answer(question, chunks, windows)
+        curve = self._calibration.curve(len(chunks), chunks[span.chunk])
+        confidence = curve.probability(span.score)
+        if confidence < curve.threshold:
+            return Generation("", confidence=confidence, answerable=False, finish="declined", threshold=curve.threshold)
+        spans = (Span(span.chunk, span.start, span.end, confidence),)
+        return Generation(_quote(span, chunks), spans, confidence, threshold=curve.threshold)
+
+    def _answer(self, question: str, chunks: Sequence[Chunk], windows: Sequence[Scored]) -> Generation:
+        """read() of windows that are scored."""
         choice = choose(windows)
         curve = self._calibration.curve(len(chunks), chunks[choice.spans[0].chunk] if choice.spans else None)
         confidence = curve.probability(choice.odds)

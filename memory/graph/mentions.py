@@ -30,7 +30,7 @@ def mentions_of(chunks: Sequence[Chunk]) -> list[list[Entity]]:
         if chunk.kind not in PROSE:
             found.append([])
             continue
-        title = chunk.symbol.rpartition(" > ")[2] or _name_of(chunk.path)
+        title = title_of(chunk)
         found.append(entities(chunk.text, title, continued=chunk.symbol == before))
         before = chunk.symbol
     return found
@@ -45,6 +45,11 @@ def mention_facts(chunks: Sequence[Chunk]) -> Iterator[tuple[int, Fact]]:
                 seen.add((mention.key, mention.kind))
                 line = chunk.start_line + chunk.text.count("\n", 0, mention.start)
                 yield at, Fact(MENTIONS, "", mention.key, mention.surface, mention.kind, line, line)
+
+
+def title_of(chunk: Chunk) -> str:
+    """The last heading above a chunk, or else the name of its file."""
+    return chunk.symbol.rpartition(" > ")[2] or _name_of(chunk.path)
 
 
 def _name_of(path: str) -> str:
