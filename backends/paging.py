@@ -66,7 +66,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """What is kept of a reading. pages: their scores, in the order of the pages. n_wholly: of them, those read wholly."""
+    """What is kept of a reading. pages: their scores, in their order. n_wholly: of them, those read wholly."""
 
     pages: Sequence[float]
     n_wholly: int

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -13,11 +14,12 @@ from selfroute.models.paged.config import PagedConfig
 from selfroute.models.paged.model import PagedReader
 from selfroute.models.span_windows import read_text
 from selfroute.models.tokenizer import wordpiece
-from selfroute.models.training import paged_data, paged_init, paged_material, paged_tasks
+from selfroute.models.training import paged_data, paged_graph, paged_init, paged_material, paged_tasks
 from selfroute.models.training.paged_haystack import CLS, READERS, SEP, Haystack, collate, joined
 from selfroute.models.training.paged_loss import answer_loss, best_spans, packed_like, quantized, right
 from selfroute.models.training.paged_material import Material, spelled
 from selfroute.models.training.paged_ragged import Ragged, join, pack
+from selfroute.models.training.paged_rounding import attach
 from selfroute.models.training.paged_tasks import SHARES, TASKS, Plan, Tasks
 from selfroute.models.training.paged_tasks_keys import PAIRS, Size, needles, pairs, wordings
 from selfroute.models.training.paged_tasks_text import Corpus
@@ -230,3 +232,33 @@ def test_shares_and_the_source_of_batches() -> None:
     progress = type("Level", (), {"value": 0.0})()
     source = batches(None, {"pairs": 1.0}, 4, Plan(tokens=200, questions=8), 0, 0, progress)
     assert next(source).pages.shape[1] == 1
+
+
+def test_rounded_layers_are_those_of_the_shipped_graph(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = PagedConfig(layers=1, conv_layers=1)
+    words = torch.randn(3000, WIDTH) * 0.3
+    model = PagedReader(config, words).eval()
+    torch.nn.init.normal_(model.local.layers[0].conv, std=0.1)  # type: ignore[arg-type]
+    model = model.half().float()  # what the graph keeps in fp16 is that
+    state = {name: tensor.detach().float().numpy() for name, tensor in model.state_dict().items()}
+    graph = paged_graph.graph(state, config, "int8").SerializeToString()
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    ids = torch.randint(1000, 3000, (1, 40))
+    switch = attach(model.local)
+    [shipped] = session.run(["states"], {"word": model.local.words[ids].numpy()})
+    with torch.inference_mode():
+        exact = model.local(ids, torch.ones_like(ids, dtype=torch.bool)).numpy()
+        switch.on = True
+        rounded = model.local(ids, torch.ones_like(ids, dtype=torch.bool)).numpy()
+    assert 0.002 < np.linalg.norm(shipped - exact) / np.linalg.norm(exact) < 0.1
+    assert np.linalg.norm(shipped - rounded) < 0.2 * np.linalg.norm(shipped - exact)
+
+
+def test_rounding_lets_gradients_pass() -> None:
+    config = PagedConfig(layers=1, conv_layers=0)
+    model = PagedReader(config, torch.randn(200, WIDTH))
+    attach(model.local).on = True
+    ids = torch.randint(0, 200, (2, 9))
+    model.local(ids, torch.ones_like(ids, dtype=torch.bool)).square().sum().backward()
+    assert float(model.local.layers[0].inner.weight.grad.abs().sum()) > 0  # type: ignore[union-attr]

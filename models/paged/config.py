@@ -20,7 +20,8 @@ class PagedConfig:
     a gated delta rule in both directions, or that in every second layer. conv: the tokens that a convolution before
     each of the first conv_layers layers sees, channel by channel. n_global: layers in which a question reads all pages,
     with query_heads over kv_heads. readers: the tokens of a question that do the reading, [CLS] and those after its
-    text. pointer, page, word: channels of the keys of tokens, of pages, and of what word begins at a token. log_n: scores grow with log(number of tokens).
+    text. pointer, page, word: channels of the keys of tokens, of pages, and of what word begins at a token. log_n:
+    scores grow with log(number of tokens).
     """
 
     encoder: str = "minilm"

@@ -1,8 +1,9 @@
 """Which arrays are kept of a page in each preset, and how rows of numbers go into them and come back.
 
-Of every token: keys and values of each global layer (k0, v0, k1, ...), the pointer's start and end key, and a word's. Each is
-packed as selfroute.models.kv.packing says into NAME and NAME_scale, or is float16 in NAME alone: "bf16" is the preset's
-name there, and float16 what is stored, which for numbers of this size is the finer of the two. Of every page: its key.
+Of every token: keys and values of each global layer (k0, v0, k1, ...), the pointer's start and end key, and a word's.
+Each is packed as selfroute.models.kv.packing says into NAME and NAME_scale, or is float16 in NAME alone: "bf16" is
+the preset's name there, and float16 what is stored, which for numbers of this size is the finer of the two. Of every
+page: its key.
 """
 
 from __future__ import annotations

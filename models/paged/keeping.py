@@ -1,4 +1,4 @@
-"""What is kept of a page's states, in numpy: keys and values of the global layers, keys of the pointer and of words, packed.
+"""What is kept of a page's states, in numpy, packed: keys and values of the global layers, the pointer's keys, words'.
 
 With the shipped weights and the files that _code_fingerprint of runtime.py names, this decides what is in a page.
 """

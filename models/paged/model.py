@@ -1,9 +1,9 @@
 """The paged reader in torch: what is trained, and the exact reference of the runtime.
 
 A page is [CLS] text [SEP], read by the local layers alone; what is kept of it are, for each of its tokens, the keys and
-values of the global layers, two pointer keys and a word's, and a key of the whole page. A question is [CLS], its text, when it is
-asked again [SEP] and what was found so far, then the other reading tokens and [SEP]. The reading tokens come last so
-that they see a key from where a value would: right after it.
+values of the global layers, two pointer keys and a word's, and a key of the whole page. A question is [CLS], its
+text, when it is asked again [SEP] and what was found so far, then the other reading tokens and [SEP]. The reading
+tokens come last so that they see a key from where a value would: right after it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Pages:
     """What is kept of B sets of P pages, padded to T tokens each.
 
     keys, values: one (B, P, T, kv_heads, dim) for each global layer. start, end: (B, P, T, pointer). page: (B, P,
-    page). word: (B, P, T, word). real: (B, P, T), false for padding. The page's [CLS] is its token 0; no answer is there or at its [SEP].
+    page). word: (B, P, T, word). real: (B, P, T), false for padding. The page's [CLS] is its token 0; no answer is
+    there or at its [SEP].
     """
 
     keys: tuple[Tensor, ...]

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import onnx
 
 LOCAL = "local."
-# A CPU without VNNI adds two products of 8 bits in 16, and what goes beyond is cut: with 7 bits nothing does, and all CPUs
-# have the same result.
+# A CPU without VNNI adds two products of 8 bits in 16, and what goes beyond is cut: with 7 bits nothing does, and all
+# CPUs have the same result.
 LEVELS = 63
 
 

@@ -1,14 +1,13 @@
 """Local layers computed as they are shipped: int8 weights, and inputs rounded to 8 bits as they come.
 
-What the operators of selfroute.models.training.reader_graph do, in torch; the gradient passes rounding as if it were not
-there (Bengio et al. 2013, straight-through). So training can settle on weights that lose nothing by it.
+What the operators of selfroute.models.training.reader_graph do, in torch; the gradient passes rounding as if it were
+not there (Bengio et al. 2013, straight-through). So training can settle on weights that lose nothing by it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

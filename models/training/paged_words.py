@@ -21,7 +21,8 @@ MOST_PIECES = 16
 FACTOR, MODULUS = 1_000_003, (1 << 61) - 1
 
 # Those after the double bar are for testing only, RULER's among them.
-ASK_COUNT = """which words occur most often?~what are the {n} most frequent words?~list the {n} words that appear the most.
+ASK_COUNT = """which words occur most often?
+~what are the {n} most frequent words?~list the {n} words that appear the most.
 ~which {n} words are repeated most often?~name the {n} most used words.~count the words: which {n} come most often?
 ~what is the most frequent word in the text?~which word is the most common here?~the top {n} words by frequency
 ~what are the {n} most frequent names in the list?~find the {n} words with the highest counts.~most frequent words
