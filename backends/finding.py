@@ -1,6 +1,6 @@
 """How a reader that scores chunks comes by those that its last reading chooses from: by pages, or by its own scores.
 
-A page is encoded once and serves every question; a score serves its question alone. Encoding takes about three times
+A page is encoded once and serves every question; a score serves its question alone. Encoding takes two or three times
 what scoring takes, so that it pays from the third question. What is missing is encoded by the first question, except
 where that would be to no end, or not in time: then the reader scores what is missing, and pages find the rest.
 """

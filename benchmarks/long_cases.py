@@ -18,7 +18,7 @@ from selfroute.models.training.code_package import Package
 from selfroute.models.training.code_questions import ask
 from selfroute.models.training.paged_material import Material, spelled, tokens
 from selfroute.models.training.paged_ragged import Ragged, pack, stacked
-from selfroute.models.training.paged_tasks_keys import NEWLINE, Size, among, filled
+from selfroute.models.training.paged_tasks_keys import NEWLINE, Size, among, filled, whole_words
 from selfroute.types import Chunk
 
 Ids = tuple[int, ...]
@@ -206,7 +206,9 @@ def words(wanted: Wanted, rng: np.random.Generator, frequent: bool) -> Case:
             np.argsort(-np.bincount(row))[:3],
         )
     else:
-        made = wanted.material.drawn("word", max(20, (n - 300) // 3), rng)
+        known = dict.fromkeys([*map(tuple, wanted.material.words), *((i,) for i in map(_id_of, whole_words()))])
+        size = min(len(known), max(20, (n - 300) // 3))  # of which none is drawn twice, or it would be common, too
+        made = Ragged.of(list(known)).take(rng.choice(len(known), size, replace=False))
         row = rng.permutation(np.concatenate([np.repeat(np.arange(10), 30), np.repeat(np.arange(10, len(made)), 3)]))
         question, best = "what are the 10 most common words in the list?", np.arange(10)
     units = made.take(row)
@@ -387,6 +389,10 @@ def _random(kind: str, rng: np.random.Generator) -> str:
     if kind == "uuid":
         return str(uuid.UUID(bytes=rng.bytes(16), version=4))
     return str(rng.integers(1_000_000, 10_000_000))
+
+
+def _id_of(word: str) -> int:
+    return tokens(word)[0]
 
 
 def _ids(rows: Ragged, i: int) -> Ids:
