@@ -50,6 +50,19 @@ def test_pieces_come_to_what_the_whole_is(monkeypatch: pytest.MonkeyPatch, kv: s
         assert all(0 <= span.first <= span.last < len(pages[span.page]) - 2 for span in others)
 
 
+def test_words_are_counted_alike_in_pieces() -> None:
+    made, pages, asked = model(), ids(30, 40, 0), ids(2, 9, 1)
+    with torch.no_grad():
+        made.word.asks.bias.fill_(100.0)
+        made.word.least.fill_(0.1)
+    whole, parted = ExactReader(made, kv="bf16"), ExactReader(made, kv="bf16", in_pieces=True)
+    [(spans, _), (again, _)] = whole.ask(asked, whole.encode(pages), 5)
+    [(others, _), _] = parted.ask(asked, parted.encode(pages), 5)
+    assert spans == again == others and len(spans) == 5
+    assert all(span.first == span.last and span.score >= 1 for span in spans)
+    assert [span.score for span in spans] == sorted((span.score for span in spans), reverse=True)
+
+
 def test_pieces_cover_all_pages() -> None:
     for n, T, most in ((1, 256, 64), (7, 16, 64), (8, 16, 64), (100, 256, 1 << 20)):
         found = list(ranges_of(n, T, most))

@@ -87,31 +87,21 @@ class ExactReader:
     def ask(
         self, questions: Sequence[Sequence[int]], resident: Resident, n_spans: int = 8
     ) -> list[tuple[list[PageSpan], float]]:
-        """The spans of each question, best first, and the probability that nothing answers."""
+        """The spans of each question, best first, and the probability that nothing answers.
+
+        Of a question that asks for counting they are the most frequent words (counting.py).
+        """
         with self.precision():
             x = self._states(questions)
-        counts = (self.model.word.asks(x[0, :, 0].float())[:, 0] > 0).tolist()
-        if self.in_pieces and not any(counts):
-            with self.precision():
-                return pieces.ask(self.model, x, resident.pages, n_spans)
-        with self.precision():
-            found = self.model.read(x, resident.pages)
-        offsets = np.concatenate([[0], np.cumsum(resident.lengths, dtype=np.int64)])
-        here = resident.pages.real.flatten()
-        starts = found.start[0][:, here].float().cpu().numpy()
-        ends = found.end[0][:, here].float().cpu().numpy()
-        null = found.null[0].float().cpu().numpy()
-        words = resident.pages.word.flatten(0, 2)[here].float().cpu().numpy() if any(counts) else None
-        result = []
-        for q in range(len(questions)):
-            most = max(float(starts[q].max()), float(null[q]))
-            total = most + float(np.log(np.exp(starts[q] - most).sum(dtype=np.float64) + np.exp(float(null[q]) - most)))
-            if counts[q]:
-                assert words is not None
-                spans = counted_spans([words], offsets, float(self.model.word.least), n_spans)
+            if self.in_pieces:
+                result = pieces.ask(self.model, x, resident.pages, n_spans)
             else:
-                spans = best_spans(starts[q], _ends(ends[q], offsets), offsets, float(null[q]), total, n_spans)
-            result.append((spans, float(np.exp(float(null[q]) - total))))
+                result = _pointed(self.model.read(x, resident.pages), resident, n_spans)
+        counts = (self.model.word.asks(x[0, :, 0].float())[:, 0] > 0).tolist()
+        if any(counts):
+            words = resident.pages.word[resident.pages.real].float().cpu().numpy()
+            counted = counted_spans([words], _offsets(resident), float(self.model.word.least), n_spans)
+            result = [(counted if of else spans, null) for of, (spans, null) in zip(counts, result, strict=True)]
         return result
 
     def _kept(self, made: Pages, n: int) -> Pages:
@@ -131,6 +121,25 @@ class ExactReader:
             through(made.word, bits.keys),
             made.real[:, :n],
         )
+
+
+def _pointed(found: Logits, resident: Resident, n_spans: int) -> list[tuple[list[PageSpan], float]]:
+    offsets = _offsets(resident)
+    here = resident.pages.real.flatten()
+    starts = found.start[0][:, here].float().cpu().numpy()
+    ends = found.end[0][:, here].float().cpu().numpy()
+    null = found.null[0].float().cpu().numpy()
+    result = []
+    for q in range(len(starts)):
+        most = max(float(starts[q].max()), float(null[q]))
+        total = most + float(np.log(np.exp(starts[q] - most).sum(dtype=np.float64) + np.exp(float(null[q]) - most)))
+        spans = best_spans(starts[q], _ends(ends[q], offsets), offsets, float(null[q]), total, n_spans)
+        result.append((spans, float(np.exp(float(null[q]) - total))))
+    return result
+
+
+def _offsets(resident: Resident) -> Any:
+    return np.concatenate([[0], np.cumsum(resident.lengths, dtype=np.int64)])
 
 
 def _ends(ends: Any, offsets: Any) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from selfroute.models.paged.heads import WordKey
 from selfroute.models.tokenizer import wordpiece
-from selfroute.models.training.paged_haystack import READERS
+from selfroute.models.training.paged_haystack import READERS, fill
 from selfroute.models.training.paged_material import tokens
 from selfroute.models.training.paged_ragged import Ragged
 
@@ -89,8 +89,6 @@ def word_loss(key: WordKey, kept: Tensor, ids: Tensor, real: Tensor, alphabet: A
 
 def counting_questions(split: str, readers: int, rng: np.random.Generator, n: int) -> tuple[Tensor, Tensor]:
     """(1, n, T) tokens of questions that ask for counting, with their special tokens, and which are real."""
-    from selfroute.models.training.paged_haystack import fill
-
     train, _, held = ASK_COUNT.replace("\n", "").partition("||")
     known = (train if split == "train" else held).split("~")
     rows = [tokens(str(rng.choice(known)).replace("{n} ", f"{rng.choice(NUMBERS)} ".lstrip())) for _ in range(n)]
