@@ -296,11 +296,6 @@ class Pages:
             fresh, self._fresh = frozenset(self._fresh), set()
             return resident, fresh
 
-    @property
-    def signals(self) -> PageSignals | None:
-        """Of the last reading of all pages."""
-        return self._last[2].signals if self._last else None
-
     def _collect(self, resident: Resident, most: float) -> None:
         """Drops the pages of texts that are gone, where there are more than so many times the living."""
         fingerprint = self.model.layout.fingerprint
