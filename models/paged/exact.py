@@ -18,6 +18,7 @@ from selfroute.models.kv import packing
 from selfroute.models.kv.presets import PLAIN, preset_of
 from selfroute.models.paged import pieces
 from selfroute.models.paged.counting import counted_spans
+from selfroute.models.paged.fields import start_bits
 from selfroute.models.paged.heads import Logits
 from selfroute.models.paged.model import PagedReader, Pages, together
 from selfroute.models.paged.quotes import PageSpan, best_spans
@@ -115,7 +116,7 @@ class ExactReader:
         return Pages(
             tuple(through(k, b.keys) for k, b in zip(made.keys, at, strict=True)),
             tuple(through(v, b.values) for v, b in zip(made.values, at, strict=True)),
-            through(made.start, bits.keys),
+            through(made.start, start_bits(bits.keys)),
             through(made.end, bits.keys),
             through(made.page, PLAIN),
             through(made.word, bits.keys),

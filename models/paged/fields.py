@@ -3,7 +3,8 @@
 Of every token: keys and values of each global layer (k0, v0, k1, ...), the pointer's start and end key, and a word's.
 Each is packed as selfroute.models.kv.packing says into NAME and NAME_scale, or is float16 in NAME alone: "bf16" is
 the preset's name there, and float16 what is stored, which for numbers of this size is the finer of the two. Of every
-page: its key.
+page: its key. The start key has 8 bits at least: it alone tells one token from a million others, and its 4 bits were
+what answers were lost to (docs/benchmarks.md, section 16).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from selfroute.models.paged.packing import PLAIN
 PAGE = "page"
 SCALE = "_scale"
 START, END, WORD = "start", "end", "word"
+START_BITS = 8
 
 Arrays = Mapping[str, NDArray[np.generic]]
 
@@ -78,9 +80,15 @@ def rows_of(config: PagedConfig, kv: str | Preset = "k4v4") -> dict[str, Row]:
         bits = preset.at(n)
         shape = (config.kv_heads, config.head_dim)
         found += [Row(f"k{n}", shape, bits.keys), Row(f"v{n}", shape, bits.values)]
-    found += [Row(name, (config.pointer,), preset.bits.keys) for name in (START, END)]
+    found.append(Row(START, (config.pointer,), start_bits(preset.bits.keys)))
+    found.append(Row(END, (config.pointer,), preset.bits.keys))
     found.append(Row(WORD, (config.word,), preset.bits.keys))
     return {row.name: row for row in found}
+
+
+def start_bits(keys: int) -> int:
+    """The bits of a start key where other keys have so many."""
+    return max(START_BITS, keys)
 
 
 def layout_of(config: PagedConfig, kv: str | Preset, fingerprint: str) -> Layout:

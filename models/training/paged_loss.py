@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from selfroute.models.kv import packing
+from selfroute.models.paged.fields import start_bits
 from selfroute.models.paged.heads import Logits
 from selfroute.models.paged.model import Pages
 
@@ -31,7 +32,7 @@ def quantized(pages: Pages, keys: int, values: int) -> Pages:
         pages,
         keys=tuple(through(k, keys) for k in pages.keys),
         values=tuple(through(v, values) for v in pages.values),
-        start=through(pages.start, keys),
+        start=through(pages.start, start_bits(keys)),
         end=through(pages.end, keys),
         word=through(pages.word, keys),
     )
