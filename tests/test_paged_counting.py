@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+from selfroute.models.paged import counting
 from selfroute.models.paged.config import PagedConfig
-from selfroute.models.paged.counting import counted_spans, most_frequent
+from selfroute.models.paged.counting import beginnings, counted_spans, most_frequent
 from selfroute.models.paged.heads import WordKey
 from selfroute.models.paged.runtime import PagedRuntime
 from selfroute.models.tokenizer import wordpiece
@@ -38,7 +40,37 @@ def test_words_are_counted_across_pages() -> None:
 
 
 def test_of_no_words_none_is_frequent() -> None:
-    assert most_frequent(np.zeros(0, np.int64), np.zeros((0, 32), np.float32), 3) == []
+    assert most_frequent(beginnings([np.zeros((5, 32), np.float32)], 0.7), 0.7, 3) == []
+
+
+def test_a_word_is_quoted_where_it_is_most_itself() -> None:
+    """Not at the first of its keys that was looked at, which may be a rare word's that is spelled alike."""
+    rng = np.random.default_rng(3)
+    often = rng.standard_normal(32)
+    rare = often + 0.28 * rng.standard_normal(32)  # the cosine with the frequent word is about 0.96
+    table = np.stack([rare, often]) / np.linalg.norm([rare, often], axis=1)[:, None]
+    assert 0.93 < table[0] @ table[1] < 0.98
+    words = [0, *[1] * 30, 0]
+    keys = (0.92 * table[words] + 0.02 * rng.standard_normal((32, 32)) / np.sqrt(32)).astype(np.float32)
+    [span] = counted_spans([keys], np.array([0, len(keys)]), 0.7, 1)
+    assert words[span.first + 1] == 1
+
+
+def test_what_only_goes_on_with_a_word_is_not_counted() -> None:
+    words = [0] * 50 + [1] * 20
+    keys = keys_of(words, 0.05)
+    keys[:50] *= 0.86 / 0.92  # just long enough for a beginning, as some tokens within words are
+    [span] = counted_spans([keys], np.array([0, len(keys)]), 0.7, 1)
+    assert span.score == 20
+
+
+def test_a_frequent_word_may_be_rare_in_one_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "SAMPLE", 64)
+    monkeypatch.setattr(counting, "CANDIDATES", 8)
+    words = list(range(10, 138))  # every second beginning is in the first sample
+    words[1:40:2] = [0] * 20
+    [span] = counted_spans([keys_of(words, 0.05)], np.array([0, len(words)]), 0.7, 1)
+    assert span.score == 20
 
 
 def test_the_shipped_model_counts_words_of_pages_encoded_apart() -> None:

@@ -16,17 +16,19 @@ from selfroute.models.paged.quotes import PageSpan
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-SAMPLE = 16_384  # beginnings of words that are compared with each other at first
-CANDIDATES = 512  # of the words found so, at most, that are counted among all
+SAMPLE = 16_384  # beginnings of words, at most, that are compared with each other; two samples are
+CANDIDATES = 512  # words of each sample, at most, that are counted among all
 ROWS = 1024  # compared at a time
 # Cosines of two keys, and of a key with the middle of a word's keys. Of twins in training's prose 70% are above the
 # first; in a list of words nearly all twins are above the third, and hardly any others.
 ALIKE, NEARER, OF_MIDDLE, SAME_MIDDLE = 0.92, 0.95, 0.94, 0.96
+# What a word's keys have to be longer than a beginning's on average: where a word goes on, a few keys are long, too.
+SURER = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A word: the token where one of its occurrences begins, and how many there are."""
+    """A word: the token where its most typical occurrence begins, and how many there are."""
 
     at: int
     count: int
@@ -38,47 +40,62 @@ def counted_spans(blocks: Iterable[Floats], offsets: Ints, least: float, n: int)
 
     score: how often a word occurs. probability: its share of all words.
     """
-    places, keys = beginnings(blocks, least)
+    found = beginnings(blocks, least)
     spans = []
-    for word in most_frequent(places, keys, n):
+    for word in most_frequent(found, least, n):
         page = int(np.searchsorted(offsets, word.at, "right")) - 1
         first = word.at - int(offsets[page]) - 1
-        spans.append(PageSpan(page, first, first, word.count / len(places), float(word.count)))
+        spans.append(PageSpan(page, first, first, word.count / len(found.places), float(word.count)))
     return spans
 
 
-def beginnings(blocks: Iterable[Floats], least: float) -> tuple[Ints, Floats]:
-    """(n,) the tokens where words begin, and their keys (n, word), made as long as 1, of all keys in blocks.
+@dataclass(frozen=True, slots=True)
+class Beginnings:
+    """Where words begin: (n,) tokens, their keys (n, word) made as long as 1, and the products with themselves (n,)."""
 
-    least: a word begins where a key's product with itself is more.
-    """
-    places, found, first = [], [], 0
+    places: Ints
+    keys: Floats
+    sizes: Floats
+
+
+def beginnings(blocks: Iterable[Floats], least: float) -> Beginnings:
+    """Of all keys in blocks. least: a word begins where a key's product with itself is more."""
+    places, keys, sizes, first = [], [], [], 0
     for block in blocks:
         size = (block * block).sum(1)
         here = np.flatnonzero(size > least)
         places.append(first + here)
-        found.append(block[here] / np.sqrt(size[here, None]))
+        keys.append(block[here] / np.sqrt(size[here, None]))
+        sizes.append(size[here])
         first += len(block)
-    return np.concatenate(places), np.concatenate(found)
+    return Beginnings(np.concatenate(places), np.concatenate(keys), np.concatenate(sizes))
 
 
-def most_frequent(places: Ints, keys: Floats, n: int) -> list[Counted]:
-    """The n words that begin most often, the most frequent first, of keys as long as 1.
+def most_frequent(found: Beginnings, least: float, n: int) -> list[Counted]:
+    """The n words that begin most often, the most frequent first.
 
-    Words are sought in a sample of the beginnings, evenly spread, and counted among all of them: exact unless a
-    frequent word is rarer in the sample than CANDIDATES others.
+    Words are sought in two samples of the beginnings, evenly spread, and counted among all of them: exact unless a
+    frequent word is rarer in both than CANDIDATES others.
     """
+    places, keys = found.places, found.keys
     if not len(places):
         return []
     step = -(-len(places) // SAMPLE)
-    sample = keys[::step]
-    chosen = _distinct(sample, np.argsort(-_counts(sample, sample, ALIKE), kind="stable"), NEARER, CANDIDATES)
-    middles = sample[chosen]
+    samples = [keys[first::step] for first in sorted({0, step // 2})]
+    chosen = [x[_distinct(x, np.argsort(-_counts(x, x, ALIKE), kind="stable"), NEARER, CANDIDATES)] for x in samples]
+    middles, sample = np.concatenate(chosen), np.concatenate(samples)
     for near in (ALIKE, NEARER):
         middles = _middles(middles, sample, near)
-    counts = _counts(middles, keys, OF_MIDDLE)
-    best = _distinct(middles, np.argsort(-counts, kind="stable"), SAME_MIDDLE, n)
-    return [Counted(int(places[chosen[i] * step]), int(counts[i])) for i in best]
+    order = np.argsort(-_counts(middles, keys, OF_MIDDLE), kind="stable")
+    words: list[Counted] = []
+    for i in _distinct(middles, order, SAME_MIDDLE, len(middles)):
+        near_it = keys @ middles[i]
+        members = near_it > OF_MIDDLE
+        if members.any() and float(found.sizes[members].mean()) > least + SURER:
+            words.append(Counted(int(places[near_it.argmax()]), int(members.sum())))
+        if len(words) >= n:
+            break
+    return words
 
 
 def _distinct(keys: Floats, order: Ints, most: float, n: int) -> list[int]:
