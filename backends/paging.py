@@ -133,6 +133,13 @@ class Pages:
         self._collect(resident, 1.0)
         return resident
 
+    def clean(self) -> int:
+        """Drops the pages of other models and of texts that are gone; how many there were."""
+        store, own = self.pager.store, self.model.layout.fingerprint
+        gone = store.collect({chunk.content_hash for chunk in self.index.chunks()}, own)
+        others = [model.fingerprint for model in store.stats().models if model.fingerprint != own]
+        return gone + sum(store.collect((), fingerprint) for fingerprint in others)
+
     def state(self) -> State:
         """What is encoded; nothing is, where no store was made yet, and then none is made."""
         generation = self.index.stats.generation

@@ -109,6 +109,16 @@ def encode_now(config: Config, *, progress: Progress | None = None) -> tuple[int
         return len(found), found.n_encoded
 
 
+def clean_pages(config: Config) -> int:
+    """Drops the pages that long context would not read any more; how many there were."""
+    with open_index(config) as index:
+        pages = Pages(index, make_page_model(config))
+        try:
+            return pages.clean()
+        finally:
+            pages.close()
+
+
 def make_embedder(config: Config) -> Embedder:
     """The configured embedder. Raises ConfigError for one that needs a model's name and got none."""
     name, colon, model = config.embedder.partition(":")

@@ -20,6 +20,7 @@ def pages(
     path: PathOption = ".",
     check: Annotated[bool, typer.Option("--check", help="Verify every stored byte.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="The same, and drop what is damaged.")] = False,
+    clean: Annotated[bool, typer.Option("--clean", help="Drop what is not read any more.")] = False,
     index_dir: IndexDir = None,
     json: Json = False,
     debug: Debug = False,
@@ -27,28 +28,34 @@ def pages(
     """Show the pages that are kept of a corpus: how many, their size, how often they were found, by model.
 
     --check ends with exit code 3 when something is not as it was written. --repair drops that; it is encoded again when
-    it is needed.
+    it is needed. --clean drops the pages of texts that are gone, and of other models: an earlier version's, for one.
     """
     from selfroute.memory.pages.opening import FOLDER
     from selfroute.memory.pages.store import PageStore
     from selfroute.memory.pages.table import FILE
     from selfroute.router import render
+    from selfroute.router.build import clean_pages
 
-    folder = _directory(configured(path, index_dir=index_dir)) / FOLDER
+    config = configured(path, index_dir=index_dir)
+    folder = _directory(config) / FOLDER
     if not (folder / FILE).exists():
         if json:
             render.put({"folder": str(folder), "pages": 0, "models": []})
         else:
             render.say(_nothing(folder), to=sys.stdout)
         return
+    dropped = clean_pages(config) if clean else None
     with PageStore.open(folder) as store:
         checked = store.check_integrity(mend=repair) if check or repair else None
         told = store.stats()
         for note in store.notes:
             render.say(f"note: {note}")
     if json:
-        render.put({**stats_object(told), **({} if checked is None else checked_object(checked))})
+        counts = {} if dropped is None else {"dropped": dropped}
+        render.put({**stats_object(told), **counts, **({} if checked is None else checked_object(checked))})
     else:
+        if dropped is not None:
+            render.say(f"dropped {dropped:,} pages", to=sys.stdout)
         for line in (*stats_lines(told), *(() if checked is None else checked_lines(checked))):
             render.say(line, to=sys.stdout)
     if checked is not None and not checked.ok and not repair:

@@ -75,3 +75,20 @@ def test_damage_is_told_and_dropped(corpus: Path, capsys: pytest.CaptureFixture[
     assert code == 0
     assert json.loads(out)["ok"] is True
     assert json.loads(out)["pages"] == 39
+
+
+def test_cleaning_drops_what_is_not_read_any_more(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("maple", "onyx"):
+        (corpus / f"{name}.txt").write_text(f"The {name} is kept in room 7.\n")
+    assert run(capsys, "index", corpus, "--pages")[0] == 0
+    (corpus / "onyx.txt").unlink()
+    code, out, _ = run(capsys, "pages", "--path", corpus, "--clean", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["dropped"] == 2 * len(HASHES) + 1
+    assert told["pages"] == 1
+    assert [model["pages"] for model in told["models"] if model["pages"]] == [1]
+    assert run(capsys, "pages", "--path", corpus, "--check")[0] == 0
+    assert "dropped 0 pages" in run(capsys, "pages", "--path", corpus, "--clean")[1]
+    asked = run(capsys, "ask", "--path", corpus, "--route", "long-context", "Where is the maple kept?")
+    assert asked[0] == 0 and "room 7" in asked[1]
