@@ -56,12 +56,23 @@ def test_a_word_is_quoted_where_it_is_most_itself() -> None:
     assert words[span.first + 1] == 1
 
 
-def test_what_only_goes_on_with_a_word_is_not_counted() -> None:
-    words = [0] * 50 + [1] * 20
+@pytest.mark.parametrize("behind", [True, False])
+def test_what_only_goes_on_with_a_word_is_not_counted(behind: bool) -> None:
+    """Its keys are as short, and all stand one token behind the word's; those of a word that begins do not."""
+    draw = np.random.default_rng(5)
+    words = [0, 1] * 50 + draw.permutation([2] * 60 + list(range(3, 43))).tolist()
+    if not behind:
+        words = draw.permutation(words).tolist()
     keys = keys_of(words, 0.05)
-    keys[:50] *= 0.86 / 0.92  # just long enough for a beginning, as some tokens within words are
-    [span] = counted_spans([keys], np.array([0, len(keys)]), 0.7, 1)
-    assert span.score == 20
+    keys[np.array(words) == 1] *= 0.86 / 0.92  # just long enough for a beginning, as some tokens within words are
+    none = np.zeros((2, 32), np.float32)
+    rows = [
+        np.concatenate([key[None], none[: 0 if word == 0 else draw.integers(3)]])
+        for key, word in zip(keys, words, strict=True)
+    ]
+    block = np.concatenate(rows)
+    spans = counted_spans([block], np.array([0, len(block)]), 0.7, 3)
+    assert [span.score for span in spans] == ([60, 50, 1] if behind else [60, 50, 50])
 
 
 def test_a_frequent_word_may_be_rare_in_one_sample(monkeypatch: pytest.MonkeyPatch) -> None:

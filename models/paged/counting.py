@@ -22,8 +22,9 @@ ROWS = 1024  # compared at a time
 # Cosines of two keys, and of a key with the middle of a word's keys. Of twins in training's prose 70% are above the
 # first; in a list of words nearly all twins are above the third, and hardly any others.
 ALIKE, NEARER, OF_MIDDLE, SAME_MIDDLE = 0.92, 0.95, 0.94, 0.96
-# What a word's keys have to be longer than a beginning's on average: where a word goes on, a few keys are long, too.
-SURER = 0.05
+# A piece that a frequent word goes on with may be taken for a beginning. Its keys are short for one, on average less
+# than this above the least, and nearly all stand equally far behind the beginning before them.
+SURER, SAME_GAP, FAR = 0.05, 0.97, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +92,19 @@ def most_frequent(found: Beginnings, least: float, n: int) -> list[Counted]:
     for i in _distinct(middles, order, SAME_MIDDLE, len(middles)):
         near_it = keys @ middles[i]
         members = near_it > OF_MIDDLE
-        if members.any() and float(found.sizes[members].mean()) > least + SURER:
+        if members.any() and not _goes_on(found, members, least):
             words.append(Counted(int(places[near_it.argmax()]), int(members.sum())))
         if len(words) >= n:
             break
     return words
+
+
+def _goes_on(found: Beginnings, members: NDArray[np.bool_], least: float) -> bool:
+    """Whether a word does not begin at these of the beginnings, but goes on."""
+    if float(found.sizes[members].mean()) > least + SURER:
+        return False
+    gaps = np.minimum(np.diff(found.places, prepend=-FAR)[members], FAR)
+    return int(np.bincount(gaps).max()) > SAME_GAP * len(gaps)
 
 
 def _distinct(keys: Floats, order: Ints, most: float, n: int) -> list[int]:
