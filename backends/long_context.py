@@ -358,7 +358,7 @@ def _left(found: Scored) -> tuple[str, ...]:
 def _chosen(found: Scored) -> tuple[str, ...]:
     if not found.n_chosen:
         return ()
-    return (f"of all pages the first layer's keys were read, and {found.n_chosen:,} that it looks at were read wholly",)
+    return (f"of all pages the keys of starts were read, and {found.n_chosen:,} that fit best were read wholly",)
 
 
 def _cut(attempt: Attempt, found: Scored) -> Attempt:

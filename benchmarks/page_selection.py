@@ -1,4 +1,4 @@
-"""What a question loses when it reads only the pages that its first global layer would look at, and what time it gains.
+"""What a question loses when it reads only the pages where its pointer would begin unread, and what time it gains.
 
     python benchmarks/page_selection.py --task hashhop --tokens 1048576 --n 100 --select 0 64 128 256 512 1024
         [--hops 2] [--kv k4v4] [--seed 0] [--weights FOLDER] [--keep FOLDER]

@@ -22,7 +22,7 @@ from selfroute.models.paged.keeping import kept_of
 from selfroute.models.paged.model import PagedReader
 from selfroute.models.paged.reading import GlobalRead, Reading
 from selfroute.models.paged.scanning import Asked, Packed, Scratch, blocks_of, in_order, part_of, slice_for
-from selfroute.models.paged.selecting import choose
+from selfroute.models.paged.selecting import best_starts, choose
 from selfroute.types import Chunk
 
 TINY = PagedConfig(
@@ -170,18 +170,18 @@ def test_a_layer_is_exact() -> None:
     assert np.allclose(found, y, atol=1e-5)
 
 
-def test_the_page_that_is_looked_at_is_chosen() -> None:
+def test_the_page_that_is_pointed_at_is_chosen() -> None:
     own, x = reader(2), states()
     made = pages(200)
     lengths, arrays = together(made)
-    asked = own.asked(0, x, own.size_of(int(lengths.sum())))
-    planes = [asked.queries[0], asked.queries[1] * 16]
-    query = np.concatenate(planes, -1)[:, 3]  # of each head, one that a token of page 77 answers
-    k = query / np.linalg.norm(query, axis=-1, keepdims=True)
-    packed = own.rows["k0"].packed(k[None].astype(np.float32))
+    query = own._asked_of(own._norm("pointer.norm", x), own.size_of(int(lengths.sum())), "start")
+    packed = own.rows["start"].packed((query / np.linalg.norm(query))[None])  # what a token of page 77 answers
     made[77] = {**made[77], **{name: np.concatenate([packed[name], made[77][name][1:]]) for name in packed}}
     lengths, arrays = together(made)
     offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    starts = own.rows["start"].unpacked(arrays) @ query
+    best = best_starts(own.rows["start"], query, arrays, offsets, 3)
+    assert np.allclose(best, np.maximum.reduceat(starts, offsets[:-1]), atol=1e-4) and best.argmax() == 77
     chosen = own.chosen(x, offsets, arrays, 16)
     assert len(chosen) == 16 and 77 in chosen and (np.diff(chosen) > 0).all()
     found = own.read(x, lengths, arrays, select=16)
@@ -192,18 +192,17 @@ def test_the_page_that_is_looked_at_is_chosen() -> None:
 
 
 @given(seed=st.integers(0, 999), P=st.integers(1, 60), n=st.integers(1, 70), ties=st.booleans())
-def test_choosing_takes_the_best_of_every_query(seed: int, P: int, n: int, ties: bool) -> None:
+def test_choosing_takes_the_best_by_start_and_by_key(seed: int, P: int, n: int, ties: bool) -> None:
     rng = np.random.default_rng(seed)
-    scores = rng.standard_normal((3, P)).astype(np.float32)
+    by_start = rng.standard_normal(P).astype(np.float32)
     if ties:
-        scores = np.round(scores)
+        by_start = np.round(by_start)
     by_key = rng.standard_normal(P).astype(np.float32)
-    chosen = choose(scores, by_key, n).tolist()
+    chosen = choose(by_start, by_key, n).tolist()
     assert len(set(chosen)) == len(chosen) == min(n, P) and chosen == sorted(chosen)
-    if n >= 2:
+    assert int(by_start.argmax()) in chosen
+    if n >= 2:  # half of them by key
         assert int(by_key.argmax()) in chosen
-    if n >= 6:  # half of them by key
-        assert {int(row.argmax()) for row in scores} <= set(chosen)
 
 
 @pytest.mark.parametrize("select", [0, 30])

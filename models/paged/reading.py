@@ -20,7 +20,7 @@ from selfroute.models.paged.fields import END, PAGE, START, WORD, Arrays, Row
 from selfroute.models.paged.keeping import Weights, kept_of, linear, unit
 from selfroute.models.paged.quotes import PageSpan, best_spans
 from selfroute.models.paged.scanning import BLOCK, Asked, Packed, Scratch, blocks_of, in_order, part_of
-from selfroute.models.paged.selecting import best_scores, choose, only
+from selfroute.models.paged.selecting import best_starts, choose, only
 
 Floats = NDArray[np.float32]
 Offsets = NDArray[np.int64]
@@ -75,7 +75,7 @@ class GlobalRead:
     def read(self, x: Floats, lengths: NDArray[np.int32], arrays: Arrays, n_spans: int = 8, select: int = 0) -> Reading:
         """x: (readers, width), a question's states. lengths: (P,) tokens of the pages, [CLS] and [SEP] among them.
 
-        select: where there are more pages, so many are chosen by what the first layer would look at, and read as if
+        select: where there are more pages, so many are chosen by where the pointer would begin unread, and read as if
         there were no others, but for the number of tokens that scores grow with; 0 reads all.
         """
         offsets = offsets_of(lengths)
@@ -93,12 +93,13 @@ class GlobalRead:
     def chosen(self, x: Floats, offsets: Offsets, arrays: Arrays, select: int) -> NDArray[np.int64]:
         """The places of the pages that read() would read, rising.
 
-        Keys of pages are compared with what the question asks before it has read anything: what it asks after it is
-        no better, and would take a reading of its own.
+        Keys are compared with what the question asks before it has read anything: what it asks after it would take a
+        reading of its own.
         """
         size = self.size_of(int(offsets[-1]))
-        scores = best_scores(self.rows["k0"], self.asked(0, x, size), arrays, offsets, self.threads)
-        return choose(scores, arrays[PAGE].astype(np.float32) @ self.page_query(x, size), select)
+        start = self._asked_of(self._norm("pointer.norm", x), size, "start")
+        by_start = best_starts(self.rows[START], start, arrays, offsets, self.threads)
+        return choose(by_start, arrays[PAGE].astype(np.float32) @ self.page_query(x, size), select)
 
     def _read_chosen(
         self,

@@ -152,7 +152,7 @@ class PagedRuntime:
         """Reads all pages given. lengths: (P,) their tokens. arrays: the layout's, of one page after another.
 
         found: what an earlier reading found, for a chain. select: of more pages only so many are read wholly, those
-        that the first global layer would look at; 0 reads all, None takes the runtime's own setting. The spans' places
+        where the pointer would begin unread; 0 reads all, None takes the runtime's own setting. The spans' places
         are those of a page's text: see quote().
         """
         return self.ask_ids(self.question_ids(question, found), lengths, arrays, n_spans=n_spans, select=select)

@@ -1,9 +1,8 @@
-"""Which pages of very many a question reads wholly: those that its first global layer would look at, and some by key.
+"""Which pages of very many a question reads wholly: those where the pointer would begin before it has read anything.
 
-Every token's key of the first global layer is compared with every query of that layer: no page goes unseen. A page
-stands where its best token stands among the best tokens of all pages, in the order of the query that likes it most:
-scores of different heads are not compared, for their sizes differ. What is chosen does not depend on the order in which
-blocks end, for the largest of some numbers does not.
+Every token's start key is compared with what the question points at at first: no page goes unseen. A page stands where
+its best token stands; half of the pages are chosen so, half by their own keys. What is chosen does not depend on the
+order in which blocks end, for the largest of some numbers does not.
 """
 
 from __future__ import annotations
@@ -22,36 +21,32 @@ Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
 
 
-def best_scores(row: Row, asked: Asked, arrays: Arrays, offsets: Places, threads: int) -> Floats:
-    """(queries, P): the best score that a token of each page has with each query."""
+def best_starts(row: Row, query: Floats, arrays: Arrays, offsets: Places, threads: int) -> Floats:
+    """(P,): the largest product of the query (D,) with the row of a token of each page."""
+    asked = Asked(row, query[None, None])
 
     def block(first: int, stop: int, scratch: Scratch) -> tuple[int, Floats]:
-        scores = Packed(row, part_of(row, arrays, first, stop), scratch).scores(asked)
-        flat = scratch.floats("flat", (scores.shape[0], scores.shape[2], scores.shape[1], scores.shape[3]))
-        np.copyto(flat, scores.transpose(0, 2, 1, 3))
+        scores = Packed(row, part_of(row, arrays, first, stop), scratch).scores(asked).reshape(-1)
         page = int(np.searchsorted(offsets, first, "right")) - 1
         last = int(np.searchsorted(offsets, stop, "left"))
-        begins = np.maximum(offsets[page:last] - first, 0)
-        return page, np.maximum.reduceat(flat.reshape(-1, stop - first), begins, axis=1)
+        return page, np.maximum.reduceat(scores, np.maximum(offsets[page:last] - first, 0))
 
-    found = np.full((asked.heads * asked.rows, len(offsets) - 1), -np.inf, np.float32)
+    found = np.full(len(offsets) - 1, -np.inf, np.float32)
     for page, scores in in_order(block, blocks_of(int(offsets[-1]), BLOCK, asked.slice), threads):
-        part = found[:, page : page + scores.shape[1]]
+        part = found[page : page + len(scores)]
         np.maximum(part, scores, out=part)
     return found
 
 
-def choose(scores: Floats, by_key: Floats, n: int) -> Places:
-    """At most n pages' places, rising. scores: (queries, P). by_key: (P,) products with pages' keys."""
+def choose(by_start: Floats, by_key: Floats, n: int) -> Places:
+    """At most n pages' places, rising. by_start, by_key: (P,), the best of each page's tokens, and the page's own."""
     P = len(by_key)
     if n >= P:
         return np.arange(P)
     stands = np.full(P, P, np.int64)
-    for row in scores:
-        best = _best(row, n)
-        stands[best] = np.minimum(stands[best], np.arange(len(best)))
-    of_keys = _best(by_key, n // BY_KEY)
-    stands[of_keys] = -1
+    best = _best(by_start, n)
+    stands[best] = np.arange(len(best))
+    stands[_best(by_key, n // BY_KEY)] = -1
     return np.sort(np.lexsort((np.arange(P), stands))[:n])
 
 
