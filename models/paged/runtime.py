@@ -37,7 +37,7 @@ READERS = tuple(range(11, 31))  # [unused10] ...: the reading tokens after the t
 MAX_PAGE = 510  # tokens of a page's text
 MAX_FOUND = 60  # tokens of what was found so far
 MAX_THREADS = 4
-SELECT, SHARE = 512, 8  # pages that are read wholly of more than DENSE_TOKENS: so many at least, and one in SHARE
+SELECT, SHARE = 512, 16  # pages that are read wholly of more than DENSE_TOKENS: so many at least, and one in SHARE
 DENSE_TOKENS = 1_200_000  # tokens: up to here all pages are
 
 
@@ -48,7 +48,7 @@ class PagedRuntime:
         self, folder: Path = weights.FOLDER, *, kv: str = "k4v4", threads: int | None = None, select: int = SELECT
     ) -> None:
         """kv: the preset that pages are kept in. threads: pages encoded at a time, and blocks read; None for one a
-        core, at most 4. select: of more than DENSE_TOKENS tokens so many pages are read wholly, or an eighth of them;
+        core, at most 4. select: of more than DENSE_TOKENS tokens so many pages are read wholly, or a 16th of them;
         0 for all.
 
         Raises ModelLoadError when no files were shipped, UnknownNameError for a preset that there is not.
